@@ -1,0 +1,1 @@
+"""Gates: paused points of a run that wait for one decision."""

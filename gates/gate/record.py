@@ -1,0 +1,235 @@
+"""A gate's record, its decision, and what every gate store promises.
+
+A gate is a paused point of a run: it shows an image and waits for one decision. Who opens it
+is its owner and holds a :class:`Waiter`; anyone else knows only its id.
+
+The life of a gate::
+
+    waiting ──decide──> decided ──apply──> applied
+       │  ╲                  ╲──close──> cancelled      (decided, but the prompt had ended)
+       │   ╲──(the owner's lease ran out)── orphaned: still decidable, and to be adopted
+       ├──cancel──> cancelled
+       └──deadline without a route──> expired
+
+``orphaned`` is read from the lease, never stored. The first decision wins; it is made once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codec import Encoded, Layout
+from ..errors import InvalidInput
+from ..names import TEXT_LIMIT, check_decision_id, check_int, clean_text
+
+MAX_ROUTES = 10
+LIVE = ("waiting", "orphaned", "parked", "decided")
+ENDED = ("applied", "cancelled", "expired")
+DEADLINE = "deadline"
+"""Who decided, when nobody did."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided about a gate; made once."""
+
+    id: str
+    """Made by who decides, the same over every repeat of the same decision."""
+    kind: str
+    """``route``; ``cancel``: the prompt is to be stopped; ``expire``: the deadline passed and names no route."""
+    route: int = 0
+    """1 to 10 for ``route``, otherwise 0."""
+    by: str = ""
+    text: str = ""
+    mask: str = ""
+    """The token of the mask painted at the gate, "" when none was."""
+    at: int = 0
+    """Milliseconds since the epoch, by the store's clock."""
+
+    def same(self, other: Decision) -> bool:
+        """Whether the two say the same, whoever made them."""
+        return (self.kind, self.route, self.text) == (other.kind, other.route, other.text)
+
+
+def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: str = "") -> Decision:
+    """A checked decision, with a fresh id when none is given; raises InvalidInput, InvalidName or TooLarge."""
+    if kind == "route":
+        check_int(route, "route", 1, MAX_ROUTES)
+    elif kind not in ("cancel", "expire") or route != 0:
+        raise InvalidInput("A decision is a route, a cancel or an expire", kind=kind)
+    return Decision(
+        id=check_decision_id(id) if id else uuid.uuid4().hex,
+        kind=kind,
+        route=route,
+        by=clean_text(by, "by"),
+        text=clean_text(text, "text", TEXT_LIMIT),
+    )
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A gate as its store knows it."""
+
+    id: str
+    """32 hex digits, fresh and unguessable. Node ids collide and are metadata only."""
+    kind: str = "image"
+    status: str = "waiting"
+    owner: str = ""
+    """``instance id:boot``: the process that waits."""
+    instance: str = ""
+    """The owner's name for people."""
+    fence: int = 1
+    """Grows when another owner adopts the gate; an older fence may apply nothing."""
+    rev: int = 0
+    """Grows by one at every change, without gaps."""
+    prompt_id: str = ""
+    node_id: str = ""
+    """The execution id, ``12:3`` in a subgraph."""
+    list_index: int = 0
+    client_id: str = ""
+    title: str = ""
+    workflow: str = ""
+    note: str = ""
+    routes: int = 2
+    labels: tuple[str, ...] = ()
+    """One a route, "" where none was given."""
+    timeout_route: int = 0
+    """The route to take at the deadline, 0 for none: the prompt is then stopped."""
+    opened: int = 0
+    """Milliseconds since the epoch, by the store's clock."""
+    deadline: int = 0
+    """Milliseconds since the epoch, 0 for none."""
+    width: int = 0
+    height: int = 0
+    batch: int = 0
+    layout: Layout | None = None
+    """How the whole image is stored (``codec.py``); None until it has followed the preview."""
+    mask: str = ""
+    """The token of the mask painted so far, "" for none."""
+    send_id: str = ""
+    """The bus that it publishes to, "" for none."""
+    get_id: str = ""
+    """The bus that it was loaded from, "" for none."""
+    recovered: bool = False
+    """Whether it was announced again after its store had lost it."""
+    decision: Decision | None = None
+    outcome: str = ""
+    """How it ended: ``applied``, or why nothing was applied."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The gate as the HTTP API shows it."""
+        return asdict(self)
+
+    def with_decision(self, decision: Decision, status: str) -> Gate:
+        """The gate after the decision."""
+        return replace(self, decision=decision, status=status, rev=self.rev + 1)
+
+
+class Waiter(Protocol):
+    """The owner's side of an open gate; thread-safe."""
+
+    @property
+    def gate(self) -> Gate:
+        """The gate as last seen."""
+        ...
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision, as soon as this process has seen it."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> Decision | None:
+        """Blocks until the decision is seen, or ``timeout`` seconds; None then."""
+        ...
+
+    def on_decision(self, callback: Callable[[], None]) -> None:
+        """Calls back once (from any thread; at once when it is there already); it must not block."""
+        ...
+
+    def store_image(self, image: Encoded) -> None:
+        """Stores the whole image, so that others can zoom and a crash loses nothing."""
+        ...
+
+    def mask(self) -> bytes | None:
+        """The PNG painted at the gate that the decision names; None when none was."""
+        ...
+
+    def apply(self) -> Decision:
+        """Acknowledges the decision and returns it; only then may the route be taken.
+
+        Repeatable. Raises Fenced when another owner has the gate, StoreUnavailable when the
+        store does not answer (call again).
+        """
+        ...
+
+    def close(self, outcome: str) -> None:
+        """Ends a gate that was not applied: the prompt was stopped or failed. Never blocks on the store or raises."""
+        ...
+
+
+class GateStore(Protocol):
+    """Opens gates for this process, and lists and decides everyone's; thread-safe.
+
+    What is not there raises GateNotFound, a store that is away StoreUnavailable.
+    """
+
+    def open(self, gate: Gate, preview: bytes, timeout: float = 0) -> Waiter:
+        """Opens the gate, so that people see it: preview (JPEG, at most 1024 px), record, index and event.
+
+        ``gate.owner``, ``opened`` and ``deadline`` are set here; ``timeout`` is in seconds, 0
+        for none. A gate of that id whose owner's lease is over is adopted (fence + 1), with
+        the decision that it may have. Raises GateBusy when its owner lives, GateClosed when it
+        has ended, TooLarge when this process has ``max_gates`` waiting. A Redis that is away
+        is no error here: the gate then waits in this process and is announced later.
+        """
+        ...
+
+    def records(self, live: bool = True) -> list[Gate]:
+        """Gates by the time they opened, oldest first: those that wait or are decided, or all that are remembered."""
+        ...
+
+    def get(self, gate_id: str) -> Gate:
+        """The gate."""
+        ...
+
+    def decide(self, gate_id: str, decision: Decision) -> Gate:
+        """Makes the decision and returns the gate; the first one wins, in one atomic step.
+
+        A repeat (the same id, or another that says the same) is answered as success. Raises
+        AlreadyDecided with the standing decision, GateClosed, InvalidInput when the gate has
+        no such route. After StoreUnavailable the outcome is unknown: repeat with the same id.
+        """
+        ...
+
+    def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
+        """Replaces the painted mask (an 8-bit grey PNG of the image's size, white = painted), or clears it.
+
+        The bytes are already verified. Raises AlreadyDecided or GateClosed.
+        """
+        ...
+
+    def mask(self, gate_id: str) -> bytes | None:
+        """The painted mask as PNG, None when there is none."""
+        ...
+
+    def preview(self, gate_id: str) -> bytes:
+        """A JPEG of at most 1024 px."""
+        ...
+
+    def frame(self, gate_id: str, frame: int) -> bytes:
+        """Image ``frame`` (from 0) of the batch as an 8-bit PNG; GateNotFound until it is there."""
+        ...
+
+    def image(self, gate_id: str) -> NDArray[np.floating[Any]]:
+        """The whole batch [B, H, W, C], as :meth:`frame`."""
+        ...
+
+    def close(self) -> None:
+        """Ends the threads; gates that still wait are withdrawn."""
+        ...

@@ -1,0 +1,105 @@
+"""Every Redis key and channel, in one place.
+
+Control keys carry one hash tag, ``{namespace}``, so that a step over a gate, its indexes and
+the event is one script on one cluster slot. Bytes carry tags of their own and spread over the
+cluster. A channel has the name of the key that it speaks of. Only checked names and ids of our
+own enter a key (``names.py``): in a cluster the first ``{...}`` decides the slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one namespace."""
+
+    namespace: str = "gatebus"
+
+    # -- control: one slot ----------------------------------------------------------------
+    def gate(self, gate_id: str) -> str:
+        """Hash: the gate's record and its decision."""
+        return f"{{{self.namespace}}}:gate:{gate_id}"
+
+    @property
+    def gates(self) -> str:
+        """Sorted set: gate id by the time it opened (ms). Also the channel that wakes waiters."""
+        return f"{{{self.namespace}}}:gates"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: gate id by the end of its owner's lease (ms)."""
+        return f"{{{self.namespace}}}:gates:lease"
+
+    @property
+    def deadlines(self) -> str:
+        """Sorted set: gate id by its deadline (ms)."""
+        return f"{{{self.namespace}}}:gates:deadline"
+
+    @property
+    def events(self) -> str:
+        """Stream, capped: what changed. Also the channel that wakes event readers."""
+        return f"{{{self.namespace}}}:events"
+
+    @property
+    def epoch(self) -> str:
+        """String: random, made when found missing; a new value says that the data set was lost."""
+        return f"{{{self.namespace}}}:epoch"
+
+    @property
+    def buses(self) -> str:
+        """Sorted set: bus name by its last publish (ms). An index; the bus key is the truth."""
+        return f"{{{self.namespace}}}:buses"
+
+    @property
+    def pools(self) -> str:
+        """Hash: pool id -> name. An index; the pool key is the truth."""
+        return f"{{{self.namespace}}}:pools"
+
+    # -- a gate's bytes: one slot per gate ------------------------------------------------
+    def gate_image(self, gate_id: str, part: int) -> str:
+        """String: part ``part`` (from 0) of the waiting image batch, as the codec cut it."""
+        return f"{self.namespace}:gate:{{{gate_id}}}:image:{part}"
+
+    def gate_mask(self, gate_id: str, token: str) -> str:
+        """String: a mask PNG painted at the gate; the gate's field ``mask`` names the one that counts."""
+        return f"{self.namespace}:gate:{{{gate_id}}}:mask:{token}"
+
+    def gate_preview(self, gate_id: str) -> str:
+        """String: a JPEG of at most 1024 px."""
+        return f"{self.namespace}:gate:{{{gate_id}}}:preview"
+
+    # -- a bus: one slot per bus ----------------------------------------------------------
+    def bus(self, name: str) -> str:
+        """Hash: the head of the newest version."""
+        return f"{self.namespace}:bus:{{{name}}}"
+
+    def bus_versions(self, name: str) -> str:
+        """Sorted set: version number by its time of publish (ms)."""
+        return f"{self.bus(name)}:versions"
+
+    def bus_version(self, name: str, version: int) -> str:
+        """Hash: the head of one version."""
+        return f"{self.bus(name)}:{version}"
+
+    def bus_part(self, name: str, version: int, plane: str, part: int) -> str:
+        """String: part ``part`` (from 0) of the version's ``plane`` (``image`` or ``mask``)."""
+        return f"{self.bus(name)}:{version}:{plane}:{part}"
+
+    # -- a pool: one slot per pool --------------------------------------------------------
+    def pool(self, pool_id: str) -> str:
+        """Hash: name, active, next_seq, rev. Also the channel that tells of its edits."""
+        return f"{self.namespace}:pool:{{{pool_id}}}"
+
+    def pool_slots(self, pool_id: str) -> str:
+        """Hash: slot file -> JSON (mask, label, added)."""
+        return f"{self.pool(pool_id)}:slots"
+
+    def pool_order(self, pool_id: str) -> str:
+        """Sorted set: slot file by rank."""
+        return f"{self.pool(pool_id)}:order"
+
+    def pool_files(self, pool_id: str) -> str:
+        """Hash: file name -> PNG bytes, of images and masks."""
+        return f"{self.pool(pool_id)}:files"

@@ -1,0 +1,1 @@
+"""Pools: curated, ordered sets of images, each with its mask and label."""

@@ -1,0 +1,150 @@
+"""A pool's manifest, pure functions on it, and what every pool store promises.
+
+A slot is named by its file (``img_0001.png``); a name is never used again, also after a
+removal, because ``next_seq`` only grows. Every function takes a manifest and returns a new one
+with ``rev`` one higher; a file that is not there raises SlotNotFound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO, Any, Protocol
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One image of a pool."""
+
+    file: str
+    """``img_0001.png``"""
+    label: str = ""
+    mask: str = ""
+    """The mask's file (``img_0001.mask.png``), "" when there is none."""
+    added: int = 0
+    """Milliseconds since the epoch."""
+    digest: str = ""
+    """SHA-256 (hex) of the image's PNG; the slot's identity for caches."""
+    mask_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A pool's document."""
+
+    pool_id: str
+    name: str = ""
+    """For people; "" shows the id."""
+    active: str = ""
+    """The active slot's file, "" in an empty pool."""
+    slots: tuple[Slot, ...] = ()
+    """In the order of the grid."""
+    next_seq: int = 1
+    rev: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as the HTTP API shows it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PoolInfo:
+    """A pool in a list."""
+
+    pool_id: str
+    name: str
+    count: int
+    rev: int
+    active: str
+
+
+class PoolStore(Protocol):
+    """Pools of images with their masks and labels; thread-safe and safe between processes.
+
+    Ids are checked (InvalidName). PNG bytes come in verified and re-encoded (``codec.py``).
+    Every edit is one step: a reader sees the manifest before or after it, and every file that
+    it names is there. Edits return the new manifest. Raises PoolNotFound, SlotNotFound,
+    Conflict, TooLarge (``max_slots``), StoreUnavailable.
+    """
+
+    def infos(self) -> list[PoolInfo]:
+        """Every pool, by name."""
+        ...
+
+    def get(self, pool_id: str) -> Manifest:
+        """The pool's manifest; a missing or corrupt one is rebuilt from the files."""
+        ...
+
+    def image(self, pool_id: str, file: str) -> bytes:
+        """The slot's image as PNG."""
+        ...
+
+    def mask(self, pool_id: str, file: str) -> bytes | None:
+        """The slot's mask as 8-bit grey PNG (white = painted), None when there is none."""
+        ...
+
+    def add(self, pool_id: str, images: Sequence[tuple[bytes, str]], before: str | None = None) -> Manifest:
+        """Adds PNG images with their labels, all or none, at the end or before a slot; makes the pool when it is new.
+
+        The first image of an empty pool becomes active.
+        """
+        ...
+
+    def remove(self, pool_id: str, files: Sequence[str]) -> Manifest:
+        """Removes the slots, all or none; their bytes stay in the trash, for :meth:`restore`.
+
+        When the active one goes, its right neighbour becomes active, else its left one.
+        """
+        ...
+
+    def restore(self, pool_id: str, files: Sequence[str]) -> Manifest:
+        """Undoes a removal: the slots come back with mask and label, at their old place when it can be told."""
+        ...
+
+    def move(self, pool_id: str, files: Sequence[str], before: str | None) -> Manifest:
+        """Moves the slots, in the given order, before a slot, or to the end."""
+        ...
+
+    def reorder(self, pool_id: str, files: Sequence[str], rev: int | None = None) -> Manifest:
+        """Sets the whole order; raises Conflict when ``files`` is not the same set or ``rev`` has moved on."""
+        ...
+
+    def activate(self, pool_id: str, file: str) -> Manifest:
+        """Makes the slot the one that the pool outputs."""
+        ...
+
+    def label(self, pool_id: str, file: str, label: str) -> Manifest:
+        """Sets the slot's label."""
+        ...
+
+    def set_mask(self, pool_id: str, file: str, png: bytes | None) -> Manifest:
+        """Sets the slot's mask (8-bit grey PNG of the image's size), or clears it."""
+        ...
+
+    def rename(self, pool_id: str, name: str) -> Manifest:
+        """Sets the name for people; the id stays."""
+        ...
+
+    def duplicate(self, pool_id: str, new_id: str, name: str = "") -> Manifest:
+        """Copies the pool under a new id; raises Conflict when that exists. A node detaches by taking such a copy."""
+        ...
+
+    def delete(self, pool_id: str) -> None:
+        """Removes the pool and its files."""
+        ...
+
+    def rebuild(self, pool_id: str) -> Manifest:
+        """Makes the manifest anew from the files, keeping what the old one still tells of them."""
+        ...
+
+    def export_zip(self, pool_id: str, target: IO[bytes]) -> None:
+        """Writes the pool as a zip: ``manifest.json`` and the files."""
+        ...
+
+    def import_zip(self, source: IO[bytes], pool_id: str, name: str = "") -> Manifest:
+        """Makes a new pool of a zip, all or nothing: names confined, counts and bytes bounded, images verified.
+
+        A zip of plain images without a manifest is accepted (labels: the file names).
+        Raises Conflict when the pool exists, InvalidInput or InvalidImage for what is not accepted.
+        """
+        ...

@@ -1,0 +1,282 @@
+"""Settings: ``GATEBUS_*`` variables over one JSON file over the defaults.
+
+The file is ``settings.json`` in ComfyUI's system user directory (``user/__gatebus/``), which no
+HTTP route serves; it holds the field names below as keys, e.g. ``{"store_url": "redis://..."}``.
+A variable is the field's name in capitals behind ``GATEBUS_``: ``GATEBUS_STORE_URL``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from .errors import GatebusError, InvalidSetting
+from .names import check_name
+
+PREFIX = "GATEBUS_"
+MIB = 1024 * 1024
+SCHEMES = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+sentinel",
+    "rediss+sentinel",
+    "redis+cluster",
+    "rediss+cluster",
+)
+ROLES = ("view", "decide", "admin", "instance")
+_TOKEN = re.compile(r"(view|decide|admin|instance):([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One accepted bearer token: its role, the name that its decisions carry, the SHA-256 of the token in hex."""
+
+    role: str
+    name: str
+    sha256: str
+
+
+def _setting(default: Any, parse: Callable[[Any], Any], doc: str) -> Any:
+    """A field with its parser (from a variable's text or the file's JSON value) and its description."""
+    if isinstance(default, Callable):  # type: ignore[arg-type]
+        return field(default_factory=default, metadata={"parse": parse, "doc": doc})
+    return field(default=default, metadata={"parse": parse, "doc": doc})
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        if type(value) is int or (isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value)):
+            number = int(value)
+            if low <= number <= high:
+                return number
+        raise ValueError(f"a whole number of {low} to {high}")
+
+    return parse
+
+
+def _seconds(low: float, high: float) -> Callable[[Any], float]:
+    def parse(value: Any) -> float:
+        if type(value) in (int, float) or (
+            isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value)
+        ):
+            number = float(value)
+            if low <= number <= high:
+                return number
+        raise ValueError(f"seconds, {low:g} to {high:g}")
+
+    return parse
+
+
+def _choice(*options: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        if value in options:
+            return str(value)
+        raise ValueError("one of " + ", ".join(options))
+
+    return parse
+
+
+def _url(value: Any) -> str:
+    if value == "":
+        return ""
+    accepted = "empty (this machine only), or a URL that begins with " + ", ".join(f"{s}://" for s in SCHEMES)
+    if not isinstance(value, str):
+        raise ValueError(accepted)
+    parts = urlsplit(value)
+    if parts.scheme not in SCHEMES:
+        raise ValueError(accepted)
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError("unix:///path/to/redis.sock")
+    elif not parts.netloc.rpartition("@")[2]:
+        raise ValueError(f"{parts.scheme}://host:port/...")
+    if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
+        raise ValueError(f"{parts.scheme}://host:26379,host:26379/MASTER_NAME/DB")
+    return value
+
+
+def _namespace(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
+        return value
+    raise ValueError("1 to 32 of A-Z a-z 0-9 _ -")
+
+
+def _name(value: Any) -> str:
+    try:
+        return check_name(value)
+    except GatebusError as error:
+        raise ValueError("1 to 64 letters, digits, _ - .") from error
+
+
+def _folder(value: Any) -> Path | None:
+    if value in ("", None):
+        return None
+    if isinstance(value, str) and Path(value).expanduser().is_absolute():
+        return Path(value).expanduser()
+    raise ValueError("an absolute path, or empty")
+
+
+def _tokens(value: Any) -> tuple[Token, ...]:
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, list):
+        raise ValueError("role:name:sha256 entries, with commas between")
+    tokens = []
+    for entry in entries:
+        if isinstance(entry, str) and not entry.strip():
+            continue
+        match = _TOKEN.fullmatch(entry.strip()) if isinstance(entry, str) else None
+        if match is None:
+            raise ValueError(f"entries of role:name:sha256 (roles {', '.join(ROLES)}; the token's SHA-256 in hex)")
+        tokens.append(Token(*match.groups()))
+    return tuple(tokens)
+
+
+def _hosts(value: Any) -> tuple[str, ...]:
+    entries = value.split(",") if isinstance(value, str) else value
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError("host names, with commas between")
+    hosts = tuple(entry.strip().lower() for entry in entries if entry.strip())
+    if not all(re.fullmatch(r"[a-z0-9_.:\[\]-]{1,253}", host) for host in hosts):
+        raise ValueError("host names, with commas between")
+    return hosts
+
+
+def _host_name() -> str:
+    """This machine's name, in the form that names take here."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-")[:40]
+    return plain or "comfyui"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, checked. Build it with :meth:`load` or :meth:`from_env`; the defaults work on one machine."""
+
+    store_url: str = _setting(
+        "",
+        _url,
+        "Where the shared state is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
+        " (rediss+… with TLS). Empty: this machine only.",
+    )
+    namespace: str = _setting(
+        "gatebus", _namespace, "First word of every Redis key; farms that share a Redis differ in it."
+    )
+    instance: str = _setting(
+        _host_name, _name, "The name under which people see this process. Default: the host's name."
+    )
+    disk_dir: Path | None = _setting(
+        None,
+        _folder,
+        "Folder that holds grid_pool/ and gate_bus/. Default: ComfyUI's input directory.",
+    )
+    state_dir: Path | None = _setting(
+        None,
+        _folder,
+        "Folder for the instance id and the journals. Default: ComfyUI's user/__gatebus.",
+    )
+    lease: float = _setting(
+        15.0, _seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."
+    )
+    tick: float = _setting(2.0, _seconds(0.1, 60), "Seconds between two looks at a waiting gate when no wake-up comes.")
+    keep_decided: float = _setting(
+        604_800.0, _seconds(60, 31_536_000), "Seconds for which a gate that ended is remembered."
+    )
+    replicas: int = _setting(
+        0, _whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."
+    )
+    max_gates: int = _setting(1000, _whole(1, 100_000), "Waiting gates of one process.")
+    max_image_bytes: int = _setting(256 * MIB, _whole(1024, 2**33), "Bytes of one encoded image from outside.")
+    max_pixels: int = _setting(64_000_000, _whole(1, 2**31), "Pixels of one image from outside, before it is decoded.")
+    max_frames: int = _setting(1024, _whole(1, 65_536), "Images in one batch.")
+    max_slots: int = _setting(20_000, _whole(1, 1_000_000), "Slots of one pool.")
+    max_archive_bytes: int = _setting(4096 * MIB, _whole(1024, 2**40), "Bytes of a pool's zip, packed and unpacked.")
+    bus_versions: int = _setting(5, _whole(1, 1000), "Versions of a bus that are kept.")
+    version_grace: float = _setting(
+        600.0, _seconds(1, 604_800), "Seconds for which a dropped bus version can still be read."
+    )
+    compression: str = _setting(
+        "stored",
+        _choice("stored", "fast", "small"),
+        "PNG frames in the store: stored (fastest on a local network), fast (deflate level 1) or small (level 6).",
+    )
+    tokens: tuple[Token, ...] = _setting(
+        (),
+        _tokens,
+        "Accepted bearer tokens as role:name:sha256, with commas between. Empty: none is asked for.",
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        (),
+        _hosts,
+        "Host names besides localhost, this machine's name and plain IP addresses, e.g. of a proxy.",
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings of the ``GATEBUS_*`` variables alone; raises InvalidSetting."""
+        return cls.load(None, environ)
+
+    @classmethod
+    def load(cls, file: Path | None, environ: Mapping[str, str] | None = None) -> Settings:
+        """The settings of the file (when it exists) and of the variables, which win.
+
+        Raises InvalidSetting, which names the variable or key, what is accepted, and never a
+        value (it may be a secret). An unknown key or ``GATEBUS_*`` variable is refused: it is a
+        misspelt one.
+        """
+        environ = os.environ if environ is None else environ
+        known = {f.name: f for f in fields(cls)}
+        given: dict[str, tuple[str, Any]] = {}
+        for key, value in _read(file).items():
+            given[key] = (f"{key} in {file}", value)
+        for variable, value in environ.items():
+            if variable.startswith(PREFIX):
+                given[variable[len(PREFIX) :].lower()] = (variable, value)
+        values = {}
+        for key, (where, value) in given.items():
+            if key not in known:
+                raise InvalidSetting(f"{where} is no setting; there are: {', '.join(sorted(known))}", setting=key)
+            try:
+                values[key] = known[key].metadata["parse"](value)
+            except ValueError as error:
+                raise InvalidSetting(f"{where} must be {error}", setting=key) from None
+        settings = cls(**values)
+        if settings.lease < 3 * settings.tick:
+            raise InvalidSetting("GATEBUS_LEASE must be at least three times GATEBUS_TICK", setting="lease")
+        return settings
+
+    @property
+    def safe_url(self) -> str:
+        """The store URL without user, password and query, for messages and logs."""
+        parts = urlsplit(self.store_url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+    @classmethod
+    def describe(cls) -> list[tuple[str, str, str]]:
+        """(variable, default, description) of every setting, for the docs and ``gatebus doctor``."""
+        return [
+            (
+                PREFIX + f.name.upper(),
+                "" if callable(f.default_factory) or f.default in (None, ()) else str(f.default),
+                f.metadata["doc"],
+            )
+            for f in fields(cls)
+        ]
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None or not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InvalidSetting(f"{file} can't be read as JSON: {error}", file=str(file)) from error
+    if not isinstance(content, dict):
+        raise InvalidSetting(f"{file} must hold one JSON object", file=str(file))
+    return content
