@@ -21,7 +21,8 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     ├── TooLarge (ValueError)            413  too_large
     ├── WrongHost                        421  wrong_host
     ├── InvalidImage (ValueError)        422  invalid_image
-    └── StoreUnavailable (ConnectionError) 503  store_unavailable
+    ├── StoreUnavailable (ConnectionError) 503  store_unavailable
+    └── TooBusy                      503  too_busy
 
 A message names what was wrong and what is accepted; ``details`` carries the same as data.
 """
@@ -168,3 +169,10 @@ class StoreUnavailable(GatebusError, ConnectionError):
 
     status = 503
     type = "store_unavailable"
+
+
+class TooBusy(GatebusError):
+    """As many as this process serves at a time are being served; try again in a moment."""
+
+    status = 503
+    type = "too_busy"
