@@ -1,0 +1,208 @@
+"""The door to ComfyUI: the only Python module that imports ComfyUI's own.
+
+Each function imports what it needs when it is called, so that the nodes can be imported, and
+tested with another door in this one's place, where there is no ComfyUI.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import InvalidSetting
+from .names import LABEL_LIMIT, clean_text
+from .settings import Settings
+from .store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+GATE_EVENT = "gatebus.gate"
+"""Sent to the page when a gate has opened: ids only; the page asks the API for the rest."""
+
+NOTICE_EVENT = "gatebus.notice"
+"""Sent to the page for what a person should know while a gate goes on: severity and text."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in which prompt a node runs; metadata, never a key."""
+
+    prompt_id: str = ""
+    node_id: str = ""
+    """The execution id, ``12:3`` in a subgraph."""
+    display_node: str = ""
+    """The node that the page shows: another one than ``node_id`` when a node expanded into several."""
+    list_index: int = 0
+    client_id: str = ""
+    """The tab that queued the prompt, "" when it was queued without one."""
+    title: str = ""
+    workflow: str = ""
+    """The workflow's name where the prompt carries one, else its id."""
+
+
+def place(unique_id: str, dynprompt: Any, extra_pnginfo: Any) -> Place:
+    """Where the calling node runs; to be called on ComfyUI's own thread of execution.
+
+    ``unique_id``, ``dynprompt`` and ``extra_pnginfo`` are the node's hidden inputs.
+    """
+    from comfy_execution.utils import get_executing_context
+    from server import PromptServer
+
+    context = get_executing_context()
+    node = dynprompt.get_node(unique_id)
+    return Place(
+        prompt_id=str(context.prompt_id) if context else "",
+        node_id=unique_id,
+        display_node=str(dynprompt.get_display_node_id(unique_id)),
+        list_index=(context.list_index or 0) if context else 0,
+        client_id=PromptServer.instance.client_id or "",
+        title=_text(node.get("_meta"), "title"),
+        workflow=_workflow(extra_pnginfo),
+    )
+
+
+def interrupted() -> bool:
+    """Whether ComfyUI was told to stop the prompt that runs."""
+    from comfy.model_management import processing_interrupted
+
+    return bool(processing_interrupted())
+
+
+def interrupt() -> None:
+    """Tells ComfyUI to stop the prompt that runs, nodes that are busy included; call it only inside that prompt."""
+    from comfy.model_management import interrupt_current_processing
+
+    interrupt_current_processing()
+
+
+def interruption() -> BaseException:
+    """The exception by which a node says that its prompt was stopped; ComfyUI shows no error for it."""
+    from comfy.model_management import InterruptProcessingException
+
+    return InterruptProcessingException()
+
+
+def blocker() -> Any:
+    """The output that keeps everything behind it from running, silently."""
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    return ExecutionBlocker(None)
+
+
+def announce(at: Place, gate_id: str) -> None:
+    """Tells the tab that queued the prompt (every tab, when there is none) that a gate waits."""
+    data = {
+        "gate_id": gate_id,
+        "prompt_id": at.prompt_id,
+        "node_id": at.node_id,
+        "display_node": at.display_node,
+        "list_index": at.list_index,
+    }
+    _send(GATE_EVENT, data, at.client_id)
+
+
+def notice(at: Place, severity: str, text: str) -> None:
+    """Shows a person a text without stopping anything; ``severity`` is ``info``, ``warn`` or ``error``."""
+    data = {"severity": severity, "text": text, "node_id": at.node_id, "display_node": at.display_node}
+    _send(NOTICE_EVENT, data, at.client_id)
+
+
+def input_dir() -> Path:
+    """ComfyUI's input directory, which holds the pools and buses on disk."""
+    import folder_paths
+
+    return Path(folder_paths.get_input_directory())
+
+
+def user_dir() -> Path:
+    """The pack's own folder in ComfyUI's user directory; no HTTP route serves it."""
+    import folder_paths
+
+    if hasattr(folder_paths, "get_system_user_directory"):
+        return Path(folder_paths.get_system_user_directory("gatebus"))
+    return Path(folder_paths.get_user_directory()) / "__gatebus"
+
+
+class _Process:
+    """The one store of this process, opened when it is first used."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+
+    def settings(self) -> Settings:
+        return Settings.load(user_dir() / "settings.json")
+
+    def store(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                self._store = open_store(self.settings(), input_dir(), user_dir())
+                atexit.register(self._store.close)
+            return self._store
+
+
+_process = _Process()
+
+
+def store() -> Store:
+    """The store of this process; raises InvalidSetting as long as a setting is wrong."""
+    return _process.store()
+
+
+def start() -> None:
+    """What ComfyUI's start brings about: the HTTP API is mounted, and a wrong setting is said once.
+
+    Never fails for a wrong setting: the nodes then raise it when they run.
+    """
+    from server import PromptServer
+
+    PromptServer.instance.add_on_prompt_handler(_without_fingerprints)
+    try:
+        settings = _process.settings()
+    except InvalidSetting as error:
+        log.error("gatebus: %s. Its nodes can't run until this is corrected.", error.message)
+    else:
+        log.info("gatebus: the store is %s", settings.safe_url or "this machine alone (no store_url is set)")
+
+
+def _without_fingerprints(submitted: dict[str, Any]) -> dict[str, Any]:
+    """The body of POST /prompt without the fingerprints that an earlier run left in its graph.
+
+    ComfyUI writes ``is_changed`` into the graph that it runs and takes one that it finds there
+    for the truth. A graph taken from the history and sent again (where JSON makes null of NaN)
+    would so replay an old decision.
+    """
+    from nodes import NODE_CLASS_MAPPINGS
+
+    graph = submitted.get("prompt")
+    for node in graph.values() if isinstance(graph, dict) else ():
+        if isinstance(node, dict):
+            module = getattr(NODE_CLASS_MAPPINGS.get(node.get("class_type")), "__module__", "")
+            if module.startswith(__package__ + "."):
+                node.pop("is_changed", None)
+    return submitted
+
+
+def _send(event: str, data: dict[str, Any], client_id: str) -> None:
+    from server import PromptServer
+
+    PromptServer.instance.send_sync(event, data, client_id or None)
+
+
+def _workflow(extra_pnginfo: Any) -> str:
+    workflow = extra_pnginfo.get("workflow") if isinstance(extra_pnginfo, dict) else None
+    if not isinstance(workflow, dict):
+        return ""
+    return _text(workflow, "name") or _text(workflow.get("extra"), "name") or _text(workflow, "id")
+
+
+def _text(holder: Any, key: str) -> str:
+    """The text under the key, cut and cleaned for a record; "" where there is none."""
+    value = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(value, str):
+        return ""
+    return clean_text(value[:LABEL_LIMIT].encode("utf-8", "replace").decode("utf-8"), key)

@@ -1,0 +1,169 @@
+"""The inputs of ``ImageGate``: as ComfyUI declares them, with what people read about each, and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..bus.record import FORMATS, parse_bus_reference
+from ..errors import InvalidInput
+from ..gate.record import MAX_ROUTES
+from ..names import TEXT_LIMIT, check_gate_id, check_name, clean_text
+
+LONGEST_TIMEOUT = 31 * 86_400
+"""Seconds."""
+
+SEARCH_ALIASES = (
+    "pause",
+    "manual switch",
+    "human in the loop",
+    "approve",
+    "review",
+    "image chooser",
+    "image filter",
+    "router",
+    "wait",
+    "breakpoint",
+    "checkpoint",
+    "send image",
+    "get image",
+)
+
+# The order is a promise: saved workflows hold the values by position, so new ones are appended.
+INPUTS: dict[str, Any] = {
+    "required": {
+        "routes": (
+            "INT",
+            {"default": 2, "min": 1, "max": MAX_ROUTES, "tooltip": "How many routes there are to choose from."},
+        ),
+    },
+    "optional": {
+        "image": ("IMAGE", {"tooltip": "The image batch to decide about; it is routed as one unit."}),
+        "send_id": (
+            "STRING",
+            {
+                "default": "",
+                "tooltip": "Name of a bus: what passes is published there, the whole batch with its mask."
+                " 1 to 64 letters, digits, _ - . Empty: nothing is published.",
+            },
+        ),
+        "get_id": (
+            "STRING",
+            {
+                "default": "",
+                "tooltip": "Name of a bus to load from when no image is wired; name@-1 is the version before the"
+                " newest, name@12 version 12. Nothing there, or empty: the gate stays silent and blocks every route.",
+            },
+        ),
+        "labels": (
+            "STRING",
+            {"default": "", "multiline": True, "tooltip": "What each route means, one a line, from route 1 on."},
+        ),
+        "mask": (
+            "MASK",
+            {
+                "tooltip": "The mask to pass on when none is painted at the gate and none was loaded."
+                " Any size: it is made to fit the image."
+            },
+        ),
+        "timeout": (
+            "FLOAT",
+            {
+                "default": 0.0,
+                "min": 0.0,
+                "max": LONGEST_TIMEOUT,
+                "step": 1.0,
+                "tooltip": "Seconds until the gate stops waiting; 0 waits without end.",
+            },
+        ),
+        "timeout_route": (
+            "INT",
+            {
+                "default": 0,
+                "min": 0,
+                "max": MAX_ROUTES,
+                "tooltip": "The route to take at the deadline; 0 stops this prompt instead.",
+            },
+        ),
+        "note": (
+            "STRING",
+            {"default": "", "multiline": True, "tooltip": "What the person who decides should know."},
+        ),
+        "format": (
+            list(FORMATS),
+            {
+                "default": FORMATS[0],
+                "tooltip": "How the image is kept: png has 8 bits and opens in every viewer,"
+                " exact gives back the identical tensor.",
+            },
+        ),
+    },
+    "hidden": {
+        "unique_id": "UNIQUE_ID",
+        "dynprompt": "DYNPROMPT",
+        "extra_pnginfo": "EXTRA_PNGINFO",
+        # Set in API-format prompts only: the id of a gate that this node takes up again.
+        "resume": ("STRING", {}),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one call of the node asks."""
+
+    routes: int
+    """1 to 10."""
+    send_id: str
+    """The bus to publish on, "" for none."""
+    get_id: str
+    """The bus, or a version of it, to load from; "" for none."""
+    labels: tuple[str, ...]
+    """One a route."""
+    timeout: float
+    """Seconds, 0 for none."""
+    timeout_route: int
+    """The route at the deadline, 0 for none."""
+    note: str
+    format: str
+    resume: str
+    """The id of the gate to take up again, "" for none."""
+
+
+def check_question(
+    routes: int = MAX_ROUTES,
+    send_id: str = "",
+    get_id: str = "",
+    labels: str = "",
+    timeout: float = 0.0,
+    timeout_route: int = 0,
+    note: str = "",
+    format: str = FORMATS[0],
+    resume: str = "",
+) -> Question:
+    """What the inputs ask, checked; raises InvalidInput, InvalidName or TooLarge."""
+    if not 1 <= routes <= MAX_ROUTES:
+        raise InvalidInput(f"routes must be 1 to {MAX_ROUTES}, not {routes}")
+    if not 0 <= timeout <= LONGEST_TIMEOUT:
+        raise InvalidInput(f"timeout must be 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout:g}")
+    if not 0 <= timeout_route <= routes:
+        raise InvalidInput(
+            f"timeout_route must be 0 (stop the prompt) or one of the routes, 1 to {routes}, not {timeout_route}"
+        )
+    if format not in FORMATS:
+        raise InvalidInput(f"format must be {' or '.join(FORMATS)}")
+    lines = [clean_text(line.strip(), "label") for line in labels.splitlines()]
+    if get_id:
+        parse_bus_reference(get_id)
+    return Question(
+        routes=routes,
+        send_id=check_name(send_id, "send_id") if send_id else "",
+        get_id=get_id,
+        # Surplus lines are kept by the node, not by the gate: routes may be added again.
+        labels=tuple((lines + [""] * routes)[:routes]),
+        timeout=timeout,
+        timeout_route=timeout_route,
+        note=clean_text(note, "note", TEXT_LIMIT),
+        format=format,
+        resume=check_gate_id(resume) if resume else "",
+    )

@@ -1,0 +1,182 @@
+"""A gate node's stay inside a prompt: it waits without blocking the prompt's event loop, and
+notices within :data:`LOOK` seconds that the prompt was stopped.
+
+ComfyUI runs each prompt under an event loop of its own and looks at its interrupt flag only
+between nodes, so a node that waits has to look itself. Nothing here outlives the loop: blocking
+steps run in threads that belong to the process, and one that is left behind reports to nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TypeVar
+
+from .. import comfy
+from ..errors import StoreUnavailable
+from ..gate.record import Waiter
+
+LOOK = 0.1
+"""Seconds between two looks at ComfyUI's interrupt flag; the promise to people is 0.3."""
+
+LONGEST_REST = 2.0
+"""Seconds, at most, between two attempts at a store that does not answer."""
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Steps are short or bounded by the socket's timeout; uploads may take long, so they wait for each other only.
+_STEPS = ThreadPoolExecutor(16, "gatebus-step")
+_UPLOADS = ThreadPoolExecutor(2, "gatebus-upload")
+
+
+@dataclass
+class _Siblings:
+    """The calls of one node over the items of a list. ComfyUI waits for all of them, also after one has failed."""
+
+    count: int = 0
+    failure: BaseException | None = None
+
+
+_siblings: dict[tuple[str, str], _Siblings] = {}
+
+
+class Pause:
+    """One call of a gate node, from begin to end; a context manager, used on the prompt's event loop only.
+
+    When one call of a list fails or is stopped, the others end with the same exception: else the
+    node would wait on for decisions that nobody needs any more.
+    """
+
+    def __init__(self, at: comfy.Place) -> None:
+        self._at = at
+        self._key = (at.prompt_id, at.node_id)
+        self._inside = threading.Lock()
+        self._over = False
+
+    def __enter__(self) -> Pause:
+        self._group = _siblings.setdefault(self._key, _Siblings())
+        self._group.count += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._inside:
+            self._over = True
+        if error is not None and not isinstance(error, asyncio.CancelledError) and self._group.failure is None:
+            self._group.failure = error
+        self._group.count -= 1
+        if self._group.count == 0:
+            _siblings.pop(self._key, None)
+
+    async def step(self, call: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
+        """The result of the blocking call, made in a thread.
+
+        When the prompt is stopped meanwhile, the call is left behind; what it then still returns
+        goes to ``discard``.
+        """
+        future = _STEPS.submit(call)
+        try:
+            await self._until(lambda wake: future.add_done_callback(lambda _: wake()))
+        except BaseException:
+            if not future.cancel():
+                future.add_done_callback(lambda left: _leave(left, discard))
+            raise
+        return future.result()
+
+    async def patiently(self, call: Callable[[], T]) -> T:
+        """As :meth:`step`, but a store that does not answer is asked again until it does or the prompt is stopped."""
+        rest = 0.1
+        while True:
+            try:
+                return await self.step(call)
+            except StoreUnavailable as error:
+                if rest == 0.1:
+                    log.warning("gatebus: %s", error.message)
+                    comfy.notice(self._at, "warn", f"The gate was decided and goes on later. {error.message}")
+                await self._rest(rest)
+                rest = min(2 * rest, LONGEST_REST)
+
+    async def _rest(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        await self._until(lambda wake: loop.call_later(seconds, wake))
+
+    async def decided(self, waiter: Waiter) -> None:
+        """Returns when the gate is decided, or has ended elsewhere."""
+
+        def subscribe(wake: Callable[[], None]) -> None:
+            def seen() -> None:
+                if waiter.decision is not None and waiter.decision.kind != "route":
+                    self._stop_prompt()
+                wake()
+
+            waiter.on_decision(seen)
+
+        await self._until(subscribe)
+
+    def _stop_prompt(self) -> None:
+        """Stops the nodes that are busy in this prompt; from any thread.
+
+        The prompt can't end, and another begin, while ``_over`` is false: its end waits for this
+        call to leave.
+        """
+        with self._inside:
+            if not self._over:
+                comfy.interrupt()
+
+    async def _until(self, subscribe: Callable[[Callable[[], None]], object]) -> None:
+        """Returns once the callback given to ``subscribe`` is called, from any thread; raises when the prompt stops."""
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+
+        def look() -> None:
+            if over.done():
+                return
+            if self._group.failure is not None:
+                over.set_exception(self._group.failure)
+            elif comfy.interrupted():
+                over.set_exception(comfy.interruption())
+            else:
+                loop.call_later(LOOK, look)
+
+        def finish() -> None:
+            if not over.done():
+                over.set_result(None)
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(finish)
+            except RuntimeError:
+                log.debug("gatebus: the prompt of node %s ended before it could be woken", self._at.node_id)
+
+        look()
+        subscribe(wake)
+        await over
+
+
+def in_background(call: Callable[[], object], what: str, long: bool = False) -> Future[object]:
+    """Runs the call in a thread, a ``long`` one where it holds up nothing else; its failure is logged."""
+    future = (_UPLOADS if long else _STEPS).submit(call)
+    future.add_done_callback(lambda done: _log_failure(done, what))
+    return future
+
+
+def _log_failure(done: Future[object], what: str) -> None:
+    error = None if done.cancelled() else done.exception()
+    if error is not None:
+        log.warning("gatebus: %s failed: %s", what, error, exc_info=error)
+
+
+def _leave(left: Future[T], discard: Callable[[T], object] | None) -> None:
+    error = left.exception()
+    if error is not None:
+        log.debug("gatebus: a step that was left behind failed: %s", error)
+    elif discard is not None:
+        discard(left.result())
