@@ -38,6 +38,11 @@ class Keys:
         return f"{{{self.namespace}}}:gates:deadline"
 
     @property
+    def ended(self) -> str:
+        """Sorted set: gate id by the time it ended (ms); trimmed when the records expire."""
+        return f"{{{self.namespace}}}:gates:ended"
+
+    @property
     def events(self) -> str:
         """Stream, capped: what changed. Also the channel that wakes event readers."""
         return f"{{{self.namespace}}}:events"

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -120,15 +120,13 @@ class Gate:
     """Whether it was announced again after its store had lost it."""
     decision: Decision | None = None
     outcome: str = ""
-    """How it ended: ``applied``, or why nothing was applied."""
+    """How it ended: ``applied``, or why nothing was applied (``interrupted``, ``error``, ``shutdown``)."""
+    ended: int = 0
+    """Milliseconds since the epoch, by the store's clock; 0 while it lives."""
 
     def to_json(self) -> dict[str, Any]:
         """The gate as the HTTP API shows it."""
         return asdict(self)
-
-    def with_decision(self, decision: Decision, status: str) -> Gate:
-        """The gate after the decision."""
-        return replace(self, decision=decision, status=status, rev=self.rev + 1)
 
 
 class Waiter(Protocol):
@@ -191,7 +189,10 @@ class GateStore(Protocol):
         ...
 
     def records(self, live: bool = True) -> list[Gate]:
-        """Gates by the time they opened, oldest first: those that wait or are decided, or all that are remembered."""
+        """Gates by the time they opened, oldest first: those that wait or are decided, or all that are remembered.
+
+        While Redis is away: those of this process.
+        """
         ...
 
     def get(self, gate_id: str) -> Gate:

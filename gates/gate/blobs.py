@@ -1,0 +1,105 @@
+"""A gate's bytes in Redis: preview, image parts and painted masks.
+
+Bytes are written with an expiry before the record names them, so that a step that died half way
+leaves nothing behind for ever, and lose it when the record does.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from .. import codec
+from ..connection import Connection
+from ..errors import GateNotFound
+from ..keys import Keys
+from .record import Gate
+
+UNNAMED = 3600
+"""Seconds that bytes live which no record names, and the images of a gate that has ended."""
+
+BURST = 8 * 1024 * 1024
+"""Bytes sent before the answers are read."""
+
+
+class GateBlobs:
+    """Reads and writes them; every call raises StoreUnavailable while Redis is away."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self._connection = connection
+        self._redis = connection.blobs
+        self._keys = keys
+
+    def put(self, gate: Gate, preview: bytes, mask: bytes | None) -> None:
+        """Writes what a person needs to see the gate."""
+        with self._connection.available():
+            self._redis.set(self._keys.gate_preview(gate.id), preview, ex=UNNAMED)
+            if mask is not None and gate.mask:
+                self._redis.set(self._keys.gate_mask(gate.id, gate.mask), mask, ex=UNNAMED)
+
+    def put_image(self, gate: Gate, image: codec.Encoded) -> None:
+        """Writes the whole image's parts."""
+        with self._connection.available():
+            pipe, waiting = self._redis.pipeline(transaction=False), 0
+            for number, part in enumerate(image.parts):
+                pipe.set(self._keys.gate_image(gate.id, number), part, ex=UNNAMED)
+                waiting += memoryview(part).nbytes
+                if waiting >= BURST:
+                    pipe.execute()
+                    waiting = 0
+            pipe.execute()
+
+    def put_mask(self, gate_id: str, png: bytes) -> str:
+        """Writes a painted mask and returns its token."""
+        token = secrets.token_hex(8)
+        with self._connection.available():
+            self._redis.set(self._keys.gate_mask(gate_id, token), png, ex=UNNAMED)
+        return token
+
+    def drop_mask(self, gate_id: str, token: str) -> None:
+        """Removes a mask that no record names any more."""
+        if token:
+            with self._connection.available():
+                self._redis.unlink(self._keys.gate_mask(gate_id, token))
+
+    def persist(self, gate: Gate) -> None:
+        """Takes the expiry off everything that the record names."""
+        with self._connection.available():
+            pipe = self._redis.pipeline(transaction=False)
+            for key in self._named(gate):
+                pipe.persist(key)
+            pipe.execute()
+
+    def expire(self, gate: Gate, keep: float) -> None:
+        """Lets the bytes of an ended gate go: the images soon, preview and mask with the record (``keep`` seconds)."""
+        with self._connection.available():
+            pipe = self._redis.pipeline(transaction=False)
+            for key in self._named(gate):
+                pipe.expire(key, UNNAMED if ":image:" in key else int(keep))
+            pipe.execute()
+
+    def preview(self, gate_id: str) -> bytes:
+        """The preview; raises GateNotFound."""
+        return self._get(self._keys.gate_preview(gate_id), gate_id, "preview")
+
+    def part(self, gate_id: str, part: int) -> bytes:
+        """One part of the image; raises GateNotFound."""
+        return self._get(self._keys.gate_image(gate_id, part), gate_id, "image")
+
+    def mask(self, gate_id: str, token: str) -> bytes:
+        """The mask of that token; raises GateNotFound."""
+        return self._get(self._keys.gate_mask(gate_id, token), gate_id, "mask")
+
+    def _get(self, key: str, gate_id: str, what: str) -> bytes:
+        with self._connection.available():
+            data: bytes | None = self._redis.get(key)
+        if data is None:
+            raise GateNotFound(f"The {what} of that gate is not stored (any more)", gate=gate_id)
+        return data
+
+    def _named(self, gate: Gate) -> list[str]:
+        keys = [self._keys.gate_preview(gate.id)]
+        if gate.mask:
+            keys.append(self._keys.gate_mask(gate.id, gate.mask))
+        if gate.layout is not None:
+            keys += [self._keys.gate_image(gate.id, part) for part in range(gate.layout.parts)]
+        return keys

@@ -1,0 +1,176 @@
+"""Gates of this process alone: the store without Redis."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Conflict, GateBusy, GateNotFound, TooLarge
+from ..events import Events
+from ..names import check_gate_id
+from ..settings import Settings
+from . import steps
+from .record import ENDED, Decision, Gate
+from .waiting import Waiting, now_ms
+
+MAX_REMEMBERED = 1000
+"""Gates that ended and are still listed; without Redis their images are in memory only, and dropped."""
+
+log = logging.getLogger(__name__)
+
+
+class LocalGates:
+    """See :class:`record.GateStore`. One thread keeps the deadlines."""
+
+    def __init__(self, settings: Settings, owner: str, events: Events) -> None:
+        self._settings = settings
+        self._owner = owner
+        self._events = events
+        self._live: dict[str, Waiting] = {}
+        self._ended: OrderedDict[str, tuple[float, Waiting]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def open(self, gate: Gate, preview: bytes, timeout: float = 0) -> Waiting:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate.id)
+        now = now_ms()
+        opened = replace(
+            gate,
+            status="waiting",
+            owner=self._owner,
+            instance=gate.instance or self._settings.instance,
+            opened=now,
+            deadline=now + int(timeout * 1000) if timeout > 0 else 0,
+            rev=1,
+        )
+        waiting = Waiting(opened, preview, timeout, self._changed)
+        with self._lock:
+            if gate.id in self._ended:
+                raise steps.gate_closed(self._ended[gate.id][1].gate)
+            if gate.id in self._live:
+                raise GateBusy("This process waits on that gate already", gate=gate.id)
+            if len(self._live) >= self._settings.max_gates:
+                raise TooLarge(
+                    f"{len(self._live)} gates wait already; GATEBUS_MAX_GATES allows no more",
+                    limit=self._settings.max_gates,
+                )
+            self._live[gate.id] = waiting
+            if timeout > 0:
+                self._start()
+                self._wake.notify()
+        self._events.append("gate", gate.id, rev=1, status="waiting")
+        return waiting
+
+    def records(self, live: bool = True) -> list[Gate]:
+        """See :class:`record.GateStore`."""
+        with self._lock:
+            held = list(self._live.values())
+            if not live:
+                self._forget()
+                held = [waiting for _, waiting in self._ended.values()] + held
+        return sorted((waiting.gate for waiting in held), key=lambda gate: (gate.opened, gate.id))
+
+    def get(self, gate_id: str) -> Gate:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).gate
+
+    def decide(self, gate_id: str, decision: Decision) -> Gate:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).decide(decision)
+
+    def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).set_mask(png)
+
+    def mask(self, gate_id: str) -> bytes | None:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).painted
+
+    def preview(self, gate_id: str) -> bytes:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).preview
+
+    def frame(self, gate_id: str, frame: int) -> bytes:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).frame(frame)
+
+    def image(self, gate_id: str) -> NDArray[np.floating[Any]]:
+        """See :class:`record.GateStore`."""
+        return self._held(gate_id).image()
+
+    def close(self) -> None:
+        """See :class:`record.GateStore`."""
+        with self._lock:
+            self._closed = True
+            held = list(self._live.values())
+            self._wake.notify_all()
+        for waiting in held:
+            waiting.close("shutdown")
+        if self._thread is not None:
+            self._thread.join(1)
+
+    def _held(self, gate_id: str) -> Waiting:
+        check_gate_id(gate_id)
+        with self._lock:
+            waiting = self._live.get(gate_id)
+            if waiting is None and gate_id in self._ended:
+                waiting = self._ended[gate_id][1]
+        if waiting is None:
+            raise GateNotFound("No gate has that id", gate=gate_id)
+        return waiting
+
+    def _changed(self, gate: Gate) -> None:
+        if gate.status in ENDED:
+            with self._lock:
+                waiting = self._live.pop(gate.id, None)
+                if waiting is not None:
+                    waiting.encoded = None
+                    self._ended[gate.id] = (time.monotonic(), waiting)
+                    self._forget()
+        self._events.append("gate", gate.id, rev=gate.rev, status=gate.status)
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - self._settings.keep_decided
+        while self._ended:
+            ended_at, _ = next(iter(self._ended.values()))
+            if len(self._ended) <= MAX_REMEMBERED and ended_at >= oldest:
+                break
+            self._ended.popitem(last=False)
+
+    # -- deadlines ------------------------------------------------------------------------
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_deadlines, name="gatebus-gates", daemon=True)
+            self._thread.start()
+
+    def _keep_deadlines(self) -> None:
+        while True:
+            with self._lock:
+                if self._closed:
+                    return
+                waiting_for = [w for w in self._live.values() if w.decision is None and w.remaining() is not None]
+                nearest = min((w.remaining() or 0.0 for w in waiting_for), default=None)
+                if nearest is None or nearest > 0:
+                    self._wake.wait(nearest)
+                    continue
+            for waiting in waiting_for:
+                if (waiting.remaining() or 0.0) <= 0:
+                    decide_at_deadline(waiting)
+
+
+def decide_at_deadline(waiting: Waiting) -> None:
+    """Decides the gate by its deadline, unless somebody was faster."""
+    try:
+        waiting.decide(waiting.deadline_decision())
+    except Conflict:
+        log.debug("gatebus: gate %s was decided in the moment of its deadline", waiting.gate.id)

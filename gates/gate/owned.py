@@ -1,0 +1,360 @@
+"""The gates in Redis that this process waits on, and the one thread that looks at them.
+
+It looks at a gate at once when a hint names it, and at all of them every tick, which also renews
+their leases. The same look finds a decision whose hint was lost, a data set that was lost (the
+gate is announced again), and that another owner has taken over.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from ..errors import Conflict, GateBusy, GateNotFound, StoreUnavailable, TooLarge
+from . import steps
+from .blobs import GateBlobs
+from .fields import from_fields, layout_field, to_fields
+from .record import ENDED, Decision, Gate
+from .redis_steps import GateSteps, decision_arguments
+from .redis_waiting import RedisWaiting, fenced
+from .waiting import deadline_decision
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_AGAIN = 15.0
+"""Seconds after a lost data set in which a gate that is not there may still be announced again."""
+
+
+class OwnedGates:
+    """Opens gates in Redis and waits on them; every method may be called from any thread."""
+
+    def __init__(self, redis: GateSteps, blobs: GateBlobs, owner: str) -> None:
+        self._redis = redis
+        self._blobs = blobs
+        self._settings = redis.settings
+        self._owner = owner
+        self._waiting: dict[str, RedisWaiting] = {}
+        self._closing: dict[str, tuple[RedisWaiting, str]] = {}
+        self._orphans: dict[str, float] = {}
+        self._epoch = ""
+        self._epoch_changed = -ANNOUNCE_AGAIN
+        self._lock = threading.Lock()
+        self._hints: set[str] = set()
+        self._look_at_all = True
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._background = ThreadPoolExecutor(2, thread_name_prefix="gatebus-gate-images")
+        self._thread = threading.Thread(target=self._run, name="gatebus-gates", daemon=True)
+        self._thread.start()
+
+    def get(self, gate_id: str) -> RedisWaiting | None:
+        """The gate, when this process waits on it."""
+        with self._lock:
+            return self._waiting.get(gate_id)
+
+    def all(self) -> dict[str, RedisWaiting]:
+        """Every gate that this process waits on, by id."""
+        with self._lock:
+            return dict(self._waiting)
+
+    @property
+    def data_lost(self) -> bool:
+        """Whether Redis lost its data a moment ago, so that owners still announce their gates again."""
+        return time.monotonic() - self._epoch_changed < ANNOUNCE_AGAIN
+
+    def open(self, gate: Gate, preview: bytes, timeout: float) -> RedisWaiting:
+        """Announces the gate, or keeps it in this process until Redis is back; see :class:`record.GateStore`."""
+        waiting = RedisWaiting(self, gate, preview, timeout)
+        with self._lock:
+            if gate.id in self._waiting:
+                raise GateBusy("This process waits on that gate already", gate=gate.id)
+            if len(self._waiting) >= self._settings.max_gates:
+                raise TooLarge(
+                    f"{len(self._waiting)} gates wait already; GATEBUS_MAX_GATES allows no more",
+                    limit=self._settings.max_gates,
+                )
+            # Before the record exists: a decision made in the same moment must find its waiter.
+            self._waiting[gate.id] = waiting
+        try:
+            self._announce(waiting)
+        except StoreUnavailable as error:
+            log.warning("gatebus: gate %s waits in this process until Redis is back: %s", gate.id, error)
+        except BaseException:
+            self.forget(waiting)
+            raise
+        return waiting
+
+    def close(self) -> None:
+        """Withdraws what still waits, as far as Redis answers, and ends the threads."""
+        for waiting in self.all().values():
+            waiting.close("shutdown")
+        self._closed.set()
+        self._wake.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(3)
+        self._background.shutdown(wait=False, cancel_futures=True)
+
+    def hint(self, gate_id: str | None) -> None:
+        """Looks soon: at the gate, or at all of them when anything may have been missed. Never blocks."""
+        with self._lock:
+            if gate_id is None:
+                self._look_at_all = True
+            elif gate_id in self._waiting:
+                self._hints.add(gate_id)
+            else:
+                return
+        self._wake.set()
+
+    def forget(self, waiting: RedisWaiting) -> None:
+        """Waits on it no more."""
+        with self._lock:
+            self._waiting.pop(waiting.gate.id, None)
+
+    # -- what RedisWaiting does -----------------------------------------------------------
+    def applied(self, waiting: RedisWaiting) -> Decision:
+        """Acknowledges the decision and returns the one that stands."""
+        for _ in range(3):
+            gate, decision = waiting.gate, waiting.decision
+            if decision is None:
+                raise Conflict("The gate is not decided", gate=gate.id)
+            code, row = self._redis.confirmed(
+                "APPLY", gate.id, self._owner, gate.fence, decision.id, self._redis.keep_ms
+            )
+            if code == "FENCED":
+                self.forget(waiting)
+                raise fenced(from_fields(gate.id, row))
+            if code == "MISSING":
+                self._announce(waiting, recovered=True)
+            elif code == "UNDECIDED":
+                # Redis went back to an older state; what this process saw was answered as made.
+                self._redis.run("DECIDE", gate.id, *decision_arguments(decision), self._redis.keep_ms)
+            elif code == "OTHER":
+                waiting.see(from_fields(gate.id, row))
+            else:
+                ended = from_fields(gate.id, row)
+                waiting.see(ended)
+                self.forget(waiting)
+                self.expire(ended)
+                return ended.decision or decision
+        raise StoreUnavailable("Redis does not keep the gate's decision; trying again", gate=waiting.gate.id)
+
+    def withdraw(self, waiting: RedisWaiting, outcome: str) -> None:
+        """Ends the gate as soon as Redis answers."""
+        with self._lock:
+            self._waiting.pop(waiting.gate.id, None)
+            self._closing[waiting.gate.id] = (waiting, outcome)
+        self._wake.set()
+
+    def store_image(self, waiting: RedisWaiting) -> None:
+        """Stores the whole image; when Redis is away, the look that finds it back tries again."""
+        encoded = waiting.encoded
+        if encoded is None or not waiting.live or not waiting.announced:
+            return
+        try:
+            self._blobs.put_image(waiting.gate, encoded)
+            gate = self._redis.change(waiting.gate.id, "layout", layout_field(encoded.layout))
+            waiting.image_stored = True
+            self._blobs.persist(gate)
+            waiting.see(gate)
+        except StoreUnavailable as error:
+            log.info("gatebus: the image of gate %s is stored later: %s", waiting.gate.id, error)
+        except (Conflict, GateNotFound) as error:
+            log.debug("gatebus: the image of gate %s came too late: %s", waiting.gate.id, error)
+
+    def painted_mask(self, gate_id: str, token: str) -> bytes:
+        """The mask of that token; raises GateNotFound."""
+        return self._blobs.mask(gate_id, token)
+
+    def expire(self, gate: Gate) -> None:
+        """Lets the bytes of an ended gate go, in the background."""
+        self._submit(self._expire, gate)
+
+    def _expire(self, gate: Gate) -> None:
+        try:
+            self._blobs.expire(gate, self._settings.keep_decided)
+        except StoreUnavailable:
+            # Nobody asks for these bytes again; only space is at stake, so it waits for Redis.
+            if not self._closed.wait(self._settings.tick):
+                self._submit(self._expire, gate)
+
+    def _submit(self, step: Callable[..., None], *arguments: Any) -> None:
+        if not self._closed.is_set():
+            self._background.submit(_logged, step, *arguments)
+
+    # -- the look -------------------------------------------------------------------------
+    def _run(self) -> None:
+        next_tick = 0.0
+        while not self._closed.is_set():
+            self._wake.wait(max(0.0, min(next_tick, self._nearest_deadline()) - time.monotonic()))
+            self._wake.clear()
+            with self._lock:
+                everything = self._look_at_all or time.monotonic() >= next_tick
+                hints, self._hints = self._hints, set()
+                self._look_at_all = False
+            if everything:
+                # Instances that were started together must not look together for ever.
+                next_tick = time.monotonic() + self._settings.tick * random.uniform(0.7, 1.3)
+            _logged(self._withdraw_all)
+            _logged(self._look, None if everything else hints)
+            _logged(self._decide_deadlines)
+            if everything:
+                _logged(self._sweep)
+        _logged(self._withdraw_all)
+
+    def _look(self, only: set[str] | None) -> None:
+        own = self.all()
+        if only is None:
+            self._notice_epoch()
+            chosen = list(own.values())
+        else:
+            chosen = [own[gate_id] for gate_id in only if gate_id in own]
+        for waiting in chosen:
+            if not waiting.announced:
+                self._announce(waiting)
+        calls = []
+        for waiting in chosen:
+            gate, remaining = waiting.gate, waiting.remaining()
+            left = -1 if remaining is None else max(0, int(remaining * 1000))
+            calls.append((gate.id, (self._owner, gate.fence, self._redis.lease_ms, left, gate.rev)))
+        if calls:
+            for waiting, (code, row) in zip(chosen, self._redis.run_many("LOOK", calls), strict=True):
+                self._looked(waiting, code, row)
+
+    def _looked(self, waiting: RedisWaiting, code: str, row: dict[str, str]) -> None:
+        gate_id = waiting.gate.id
+        if code == "MISSING":
+            if waiting.live and self.get(gate_id) is waiting:
+                log.warning("gatebus: Redis has lost gate %s; announcing it again", gate_id)
+                self._announce(waiting, recovered=True)
+            return
+        if code != "SAME":
+            gate = from_fields(gate_id, row)
+            if code == "FENCED":
+                self.forget(waiting)
+                waiting.fence_off(gate)
+                return
+            # A record without the decision that was seen is an older one: apply() puts it right.
+            if gate.decision is not None or waiting.decision is None:
+                if gate.mask and gate.mask != waiting.gate.mask:
+                    waiting.painted = self._blobs.mask(gate_id, gate.mask)
+                waiting.see(gate)
+            if code == "ENDED":
+                self.forget(waiting)
+                return
+        if waiting.unsettled:
+            self._blobs.persist(waiting.gate)
+            waiting.unsettled = False
+        if waiting.encoded is not None and not waiting.image_stored and not waiting.gate.layout:
+            self._submit(self.store_image, waiting)
+
+    def _announce(self, waiting: RedisWaiting, recovered: bool = False) -> None:
+        """Opens the gate in Redis; ``recovered`` when Redis had it and lost it."""
+        with waiting.announcing:
+            if recovered or not waiting.announced:
+                self._announce_now(waiting, recovered)
+
+    def _announce_now(self, waiting: RedisWaiting, recovered: bool) -> None:
+        gate = waiting.gate
+        # Nothing was said of the gate while this fails, so it can still be decided here.
+        self._blobs.put(gate, preview=waiting.preview, mask=waiting.painted)
+        with waiting.lock:
+            if not waiting.live:
+                return
+            waiting.announced = True
+            waiting.image_stored = False
+            gate = waiting.gate
+        remaining = waiting.remaining()
+        arguments = [
+            self._owner,
+            gate.instance,
+            self._redis.lease_ms,
+            0 if remaining is None else max(1, int(remaining * 1000)),
+            int(recovered),
+            gate.prompt_id,
+            gate.node_id,
+        ]
+        # The record names the image's parts only when they are (again) there.
+        for field, value in to_fields(replace(gate, layout=None)).items():
+            arguments += [field, value]
+        code, row = self._redis.run("OPEN", gate.id, *arguments)
+        if code == "BUSY":
+            raise GateBusy(f"The gate's owner {row.get('instance', '')} is alive", gate=gate.id)
+        if code == "ENDED":
+            raise steps.gate_closed(from_fields(gate.id, row))
+        waiting.unsettled = True
+        waiting.see(from_fields(gate.id, row))
+        if waiting.encoded is not None:
+            self._submit(self.store_image, waiting)
+        self.hint(gate.id)
+
+    def _notice_epoch(self) -> None:
+        epoch = self._redis.epoch()
+        if self._epoch and epoch != self._epoch:
+            self._epoch_changed = time.monotonic()
+        self._epoch = epoch or self._epoch
+
+    def _withdraw_all(self) -> None:
+        with self._lock:
+            closing = dict(self._closing)
+        for gate_id, (waiting, outcome) in closing.items():
+            code, row = self._redis.run("CLOSE", gate_id, self._owner, waiting.gate.fence, outcome, self._redis.keep_ms)
+            with self._lock:
+                self._closing.pop(gate_id, None)
+            if row:
+                waiting.see(from_fields(gate_id, row))
+            if code == "OK":
+                self.expire(waiting.gate)
+
+    def _nearest_deadline(self) -> float:
+        left = [waiting.remaining() for waiting in self.all().values() if waiting.decision is None]
+        return time.monotonic() + min((seconds for seconds in left if seconds is not None), default=3600.0)
+
+    def _decide_deadlines(self) -> None:
+        for waiting in self.all().values():
+            remaining = waiting.remaining()
+            if waiting.decision is None and remaining is not None and remaining <= 0:
+                self._decide_deadline(waiting.gate, waiting)
+
+    def _decide_deadline(self, gate: Gate, waiting: RedisWaiting | None) -> None:
+        decision = deadline_decision(gate)
+        try:
+            if waiting is None or not waiting.decide_here(decision):
+                after = self._redis.decide(gate.id, decision)
+                if waiting is not None:
+                    waiting.see(after)
+                elif after.status in ENDED:
+                    self.expire(after)
+        except (Conflict, GateNotFound) as error:
+            log.debug("gatebus: the deadline of gate %s: %s", gate.id, error)
+
+    def _sweep(self) -> None:
+        """Marks gates whose owner is gone, and takes their default route at the deadline.
+
+        A deadline is taken for an owner that is gone only when this process has seen it gone
+        for a whole lease by its own clock: the server's clock may have jumped.
+        """
+        overdue, late = self._redis.overdue()
+        own, now = self.all(), time.monotonic()
+        known = self._orphans
+        self._orphans = {gate_id: known.get(gate_id, now) for gate_id in overdue if gate_id not in own}
+        for gate_id in self._orphans.keys() - known.keys():
+            self._redis.run("ORPHAN", gate_id)
+        for gate_id in late:
+            if now - self._orphans.get(gate_id, now) >= self._settings.lease:
+                self._decide_deadline(self._redis.get(gate_id), None)
+
+
+def _logged(step: Callable[..., None], *arguments: Any) -> None:
+    """Runs a step of a thread that must live on: every gate of this process waits on it."""
+    try:
+        step(*arguments)
+    except StoreUnavailable as error:
+        log.debug("gatebus: %s", error)
+    except Exception:
+        log.exception("gatebus: a look at the gates failed; trying again")

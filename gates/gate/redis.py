@@ -1,0 +1,163 @@
+"""Gates in Redis: opened by their owner, seen and decided by everyone.
+
+State is in keys and changes in scripts (``scripts.py``); what is published is a hint to look.
+A gate that could not be announced because Redis is away waits in this process, where it can be
+decided, and is announced as soon as Redis is back. A gate that may be known to others is
+decided in Redis only: two people could otherwise both be told that they decided it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import codec
+from ..connection import Connection
+from ..errors import GateNotFound, StoreUnavailable
+from ..keys import Keys
+from ..listener import Listener
+from ..names import check_gate_id
+from .blobs import GateBlobs
+from .owned import OwnedGates
+from .record import ENDED, Decision, Gate
+from .redis_steps import GateSteps
+from .redis_waiting import RedisWaiting
+from .waiting import frame_not_found, now_ms
+
+
+class RedisGates:
+    """See :class:`record.GateStore`."""
+
+    def __init__(self, connection: Connection, keys: Keys, listener: Listener, owner: str) -> None:
+        self._keys = keys
+        self._settings = connection.settings
+        self._owner = owner
+        self._redis = GateSteps(connection, keys)
+        self._blobs = GateBlobs(connection, keys)
+        self._owned = OwnedGates(self._redis, self._blobs, owner)
+        listener.subscribe(keys.gates, self._owned.hint)
+
+    def open(self, gate: Gate, preview: bytes, timeout: float = 0) -> RedisWaiting:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate.id)
+        now = now_ms()
+        opened = replace(
+            gate,
+            status="waiting",
+            owner=self._owner,
+            instance=gate.instance or self._settings.instance,
+            opened=now,
+            deadline=now + int(timeout * 1000) if timeout > 0 else 0,
+            rev=0,
+        )
+        return self._owned.open(opened, preview, timeout)
+
+    def records(self, live: bool = True) -> list[Gate]:
+        """See :class:`record.GateStore`."""
+        try:
+            gates = {gate.id: gate for gate in self._redis.listed(self._keys.gates)}
+            if not live:
+                gates.update((gate.id, gate) for gate in self._redis.listed(self._keys.ended))
+        except StoreUnavailable:
+            gates = {waiting.gate.id: waiting.gate for waiting in self._owned.all().values()}
+        for gate_id, waiting in self._owned.all().items():
+            if not waiting.announced:
+                gates[gate_id] = waiting.gate
+        return sorted(gates.values(), key=lambda gate: (gate.opened, gate.id))
+
+    def get(self, gate_id: str) -> Gate:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and not waiting.announced:
+            return waiting.gate
+        try:
+            return self._redis.get(gate_id)
+        except GateNotFound:
+            raise self._missing(gate_id) from None
+        except StoreUnavailable:
+            if waiting is None:
+                raise
+            return waiting.gate
+
+    def decide(self, gate_id: str, decision: Decision) -> Gate:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and waiting.decide_here(decision):
+            return waiting.gate
+        try:
+            gate = self._redis.decide(gate_id, decision)
+        except GateNotFound:
+            raise self._missing(gate_id) from None
+        if waiting is not None:
+            waiting.see(gate)
+        elif gate.status in ENDED:
+            self._owned.expire(gate)
+        return gate
+
+    def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and waiting.set_mask_here(png):
+            return waiting.gate
+        before = self.get(gate_id)
+        token = self._blobs.put_mask(gate_id, png) if png is not None else ""
+        try:
+            gate = self._redis.change(gate_id, "mask", token, undecided=True)
+        except GateNotFound:
+            raise self._missing(gate_id) from None
+        self._blobs.persist(gate)
+        self._blobs.drop_mask(gate_id, before.mask)
+        if waiting is not None:
+            with waiting.lock:
+                waiting.painted = png
+                waiting.see(gate)
+        return gate
+
+    def mask(self, gate_id: str) -> bytes | None:
+        """See :class:`record.GateStore`."""
+        gate = self.get(gate_id)
+        if not gate.mask:
+            return None
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and waiting.painted is not None and waiting.gate.mask == gate.mask:
+            return waiting.painted
+        return self._blobs.mask(gate_id, gate.mask)
+
+    def preview(self, gate_id: str) -> bytes:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        waiting = self._owned.get(gate_id)
+        return waiting.preview if waiting is not None else self._blobs.preview(gate_id)
+
+    def frame(self, gate_id: str, frame: int) -> bytes:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and waiting.encoded is not None:
+            return waiting.frame(frame)
+        gate = self.get(gate_id)
+        if gate.layout is None or not 0 <= frame < gate.layout.frames:
+            raise frame_not_found(gate_id, gate.layout, frame)
+        return codec.frame_png(gate.layout, lambda part: self._blobs.part(gate_id, part), frame)
+
+    def image(self, gate_id: str) -> NDArray[np.floating[Any]]:
+        """See :class:`record.GateStore`."""
+        gate = self.get(gate_id)
+        if gate.layout is None:
+            raise frame_not_found(gate_id, None, 0)
+        return codec.decode(gate.layout, [self._blobs.part(gate_id, part) for part in range(gate.layout.parts)])
+
+    def close(self) -> None:
+        """See :class:`record.GateStore`."""
+        self._owned.close()
+
+    def _missing(self, gate_id: str) -> GateNotFound | StoreUnavailable:
+        if self._owned.get(gate_id) is not None or self._owned.data_lost:
+            return StoreUnavailable("Redis has lost its data; the gate is announced again in a moment", gate=gate_id)
+        return GateNotFound("No gate has that id", gate=gate_id)

@@ -1,0 +1,153 @@
+"""The steps of a gate in Redis, run: each answers with the record after it, or raises what the store promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..connection import Connection, pairs
+from ..errors import GateNotFound, StoreUnavailable
+from ..events import KEPT_EVENTS
+from ..keys import Keys
+from . import scripts, steps
+from .fields import from_fields
+from .record import Decision, Gate
+
+Reply = tuple[str, dict[str, str]]
+"""The code and the fields of a script's answer."""
+
+
+class GateSteps:
+    """Runs the scripts of ``scripts.py``; every call raises StoreUnavailable while Redis is away."""
+
+    def __init__(self, connection: Connection, keys: Keys) -> None:
+        self.connection = connection
+        self.settings = connection.settings
+        self.keys = keys
+        self._scripts = {
+            name: connection.script(getattr(scripts, name))
+            for name in ("OPEN", "LOOK", "DECIDE", "APPLY", "CLOSE", "SET", "ORPHAN", "OVERDUE", "INDEX")
+        }
+
+    @property
+    def keep_ms(self) -> int:
+        """Milliseconds for which a gate that ended is remembered."""
+        return int(self.settings.keep_decided * 1000)
+
+    @property
+    def lease_ms(self) -> int:
+        """Milliseconds for which a gate counts as alive without a look."""
+        return int(self.settings.lease * 1000)
+
+    def run(self, name: str, gate_id: str, *arguments: Any) -> Reply:
+        """One step of one gate."""
+        with self.connection.available():
+            return parsed(self._call(name, gate_id, arguments, None))
+
+    def run_many(self, name: str, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Reply]:
+        """The same step of many gates, (id, arguments) each, in one round trip."""
+        with self.connection.available():
+            pipe = self.connection.control.pipeline(transaction=False)
+            for gate_id, arguments in calls:
+                self._call(name, gate_id, arguments, pipe)
+            return [parsed(reply) for reply in pipe.execute()]
+
+    def confirmed(self, name: str, gate_id: str, *arguments: Any) -> Reply:
+        """A step that counts as made only when ``settings.replicas`` replicas have it."""
+        replicas = self.settings.replicas
+        if not replicas:
+            return self.run(name, gate_id, *arguments)
+        with self.connection.available():
+            pipe = self.connection.control.pipeline(transaction=False)
+            self._call(name, gate_id, arguments, pipe)
+            pipe.wait(replicas, 250)
+            reply, count = pipe.execute()
+        if count < replicas:
+            raise StoreUnavailable(
+                f"Only {count} of {replicas} Redis replicas have confirmed it; repeat it", confirmed=count
+            )
+        return parsed(reply)
+
+    def decide(self, gate_id: str, decision: Decision) -> Gate:
+        """Makes the decision; see :class:`record.GateStore`."""
+        code, row = self.confirmed("DECIDE", gate_id, *decision_arguments(decision), self.keep_ms)
+        if code == "MISSING":
+            raise GateNotFound("No gate has that id", gate=gate_id)
+        gate = from_fields(gate_id, row)
+        if code == "OTHER":
+            raise steps.already_decided(gate)
+        if code == "ENDED":
+            raise steps.gate_closed(gate)
+        if code == "NOROUTE":
+            raise steps.no_such_route(gate, decision)
+        return gate
+
+    def change(self, gate_id: str, field: str, value: str, undecided: bool = False) -> Gate:
+        """Sets a field of a live gate, ``undecided``: only before its decision; raises AlreadyDecided or GateClosed."""
+        code, row = self.run("SET", gate_id, int(undecided), field, value)
+        if code == "MISSING":
+            raise GateNotFound("No gate has that id", gate=gate_id)
+        gate = from_fields(gate_id, row)
+        if code == "DECIDED":
+            raise steps.already_decided(gate)
+        if code == "ENDED":
+            raise steps.gate_closed(gate)
+        return gate
+
+    def overdue(self, most: int = 1000) -> tuple[list[str], list[str]]:
+        """Ids of gates whose lease is over, and of those among them whose deadline is over."""
+        with self.connection.available():
+            reply = self._scripts["OVERDUE"](keys=[self.keys.leases, self.keys.deadlines], args=[most])
+        split = reply.index("")
+        return reply[:split], reply[split + 1 :]
+
+    def listed(self, index: str) -> list[Gate]:
+        """The records of an index (``keys.gates`` or ``keys.ended``), oldest first."""
+        with self.connection.available():
+            now, *rows = self._scripts["INDEX"](keys=[index, self.keys.leases], args=[])
+        leases = dict(zip(rows[::2], rows[1::2], strict=True))
+        ids = list(leases)
+        gates = []
+        for start in range(0, len(ids), 500):
+            chunk = ids[start : start + 500]
+            with self.connection.available():
+                pipe = self.connection.control.pipeline(transaction=False)
+                for gate_id in chunk:
+                    pipe.hgetall(self.keys.gate(gate_id))
+                records = pipe.execute()
+            for gate_id, row in zip(chunk, records, strict=True):
+                if row:
+                    gates.append(from_fields(gate_id, row, orphaned=not float(leases[gate_id] or 0) > float(now)))
+        return gates
+
+    def get(self, gate_id: str) -> Gate:
+        """The record; raises GateNotFound."""
+        with self.connection.available():
+            pipe = self.connection.control.pipeline(transaction=False)
+            pipe.hgetall(self.keys.gate(gate_id))
+            pipe.zscore(self.keys.leases, gate_id)
+            pipe.time()
+            row, lease, (seconds, _) = pipe.execute()
+        if not row:
+            raise GateNotFound("No gate has that id", gate=gate_id)
+        return from_fields(gate_id, row, orphaned=not (lease or 0) > seconds * 1000)
+
+    def epoch(self) -> str:
+        """The data set's epoch, "" before there is one."""
+        with self.connection.available():
+            return self.connection.control.get(self.keys.epoch) or ""
+
+    def _call(self, name: str, gate_id: str, arguments: Sequence[Any], pipe: Any) -> Any:
+        keys = self.keys
+        names = [keys.gate(gate_id), keys.gates, keys.leases, keys.deadlines, keys.events, keys.ended]
+        return self._scripts[name](keys=names, args=[gate_id, KEPT_EVENTS, *arguments], client=pipe)
+
+
+def parsed(reply: list[str]) -> Reply:
+    """A script's answer as its code and its fields."""
+    return reply[0], pairs(reply[1:])
+
+
+def decision_arguments(decision: Decision) -> list[str | int]:
+    """The decision as DECIDE takes it."""
+    return [decision.id, decision.kind, decision.route, decision.by, decision.text]

@@ -1,0 +1,247 @@
+"""The steps of a gate in Redis: one Lua script a step, so that each is atomic and can be repeated.
+
+Every script gets, in this order::
+
+    KEYS[1] - the gate's hash          KEYS[4] - deadlines (sorted set)
+    KEYS[2] - live gates (sorted set)  KEYS[5] - events (stream)
+    KEYS[3] - leases (sorted set)      KEYS[6] - ended gates (sorted set)
+    ARGV[1] - the gate's id            ARGV[2] - events that the stream keeps
+
+and answers {code, field, value, field, value, ...}: the code says what happened, the fields are
+the whole record after it. Times are the server's, in milliseconds.
+
+The first write of DECIDE, APPLY and CLOSE is a ZREM: when Redis is out of memory it refuses a
+script whose first write needs memory, but lets one run whole that began without need of any.
+"""
+
+from __future__ import annotations
+
+_PRELUDE = """
+local id = ARGV[1]
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function changed()
+  local rev = redis.call('HINCRBY', KEYS[1], 'rev', 1)
+  local data = cjson.encode({rev = rev, status = redis.call('HGET', KEYS[1], 'status')})
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'type', 'gate', 'id', id, 'data', data)
+  redis.call('PUBLISH', KEYS[5], '')
+  redis.call('PUBLISH', KEYS[2], id)
+end
+
+local function answer(code)
+  local reply = redis.call('HGETALL', KEYS[1])
+  table.insert(reply, 1, code)
+  return reply
+end
+
+local function finish(status, outcome, keep)
+  local at = now()
+  redis.call('ZREM', KEYS[4], id)
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('HSET', KEYS[1], 'status', status, 'outcome', outcome, 'ended', at)
+  redis.call('ZADD', KEYS[6], at, id)
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at - keep)
+  redis.call('PEXPIRE', KEYS[1], keep)
+  changed()
+end
+
+local function has_ended(status)
+  return status == 'applied' or status == 'cancelled' or status == 'expired'
+end
+"""
+
+# ARGV[3] owner, [4] instance, [5] lease ms, [6] ms to the deadline or 0, [7] 1 to announce again what was lost,
+# [8] prompt_id, [9] node_id, [10..] field, value, ... of the whole record
+# OK: opened (or was, by this owner) | ADOPTED | BUSY: another owner lives | ENDED
+OPEN = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner')
+local at = now()
+if row[1] then
+  if has_ended(row[1]) then return answer('ENDED') end
+  if row[2] == ARGV[3] then
+    redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+    return answer('OK')
+  end
+  local lease = redis.call('ZSCORE', KEYS[3], id)
+  if lease and tonumber(lease) > at then return answer('BUSY') end
+  redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+  redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('HSET', KEYS[1], 'owner', ARGV[3], 'instance', ARGV[4], 'prompt_id', ARGV[8], 'node_id', ARGV[9])
+  redis.call('HDEL', KEYS[1], 'orphaned')
+  changed()
+  return answer('ADOPTED')
+end
+local fields = {}
+for i = 10, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+redis.call('HSET', KEYS[1], 'owner', ARGV[3], 'instance', ARGV[4], 'recovered', ARGV[7])
+if ARGV[7] == '0' then redis.call('HSET', KEYS[1], 'opened', at) end
+local opened = redis.call('HGET', KEYS[1], 'opened')
+redis.call('ZADD', KEYS[2], opened, id)
+redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+if ARGV[6] ~= '0' then
+  redis.call('HSET', KEYS[1], 'deadline', at + ARGV[6])
+  if not redis.call('HGET', KEYS[1], 'decision_id') then redis.call('ZADD', KEYS[4], at + ARGV[6], id) end
+end
+changed()
+return answer('OK')
+"""
+)
+
+# ARGV[3] owner, [4] fence, [5] lease ms, [6] ms to the deadline or -1, [7] the rev that the owner knows
+# SAME: nothing new (no fields follow) | OK | MISSING: the data set was lost | FENCED | ENDED
+LOOK = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'rev', 'orphaned')
+if not row[1] then return {'MISSING'} end
+if has_ended(row[1]) then return answer('ENDED') end
+if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
+local at = now()
+redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+if ARGV[6] ~= '-1' and row[1] == 'waiting' then redis.call('ZADD', KEYS[4], at + ARGV[6], id) end
+if row[5] then
+  redis.call('HDEL', KEYS[1], 'orphaned')
+  changed()
+  return answer('OK')
+end
+if row[4] == ARGV[7] then return {'SAME'} end
+return answer('OK')
+"""
+)
+
+# ARGV[3] decision id, [4] kind, [5] route, [6] by, [7] text, [8] ms to keep a gate that ends here
+# OK | SAME: this repeats the decision that stands | OTHER: another one stands | ENDED | NOROUTE | MISSING
+# A cancel of a gate whose owner is gone ends it: nobody is there to acknowledge.
+DECIDE = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'decision_route', 'decision_text',
+                       'routes', 'mask')
+if not row[1] then return {'MISSING'} end
+if row[2] then
+  if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]) then
+    redis.call('HINCRBY', KEYS[1], 'repeats', 1)
+    return answer('SAME')
+  end
+  return answer('OTHER')
+end
+if has_ended(row[1]) then return answer('ENDED') end
+if tonumber(ARGV[5]) > tonumber(row[6]) then return answer('NOROUTE') end
+redis.call('ZREM', KEYS[4], id)
+local at = now()
+redis.call('HSET', KEYS[1], 'status', 'decided', 'decision_id', ARGV[3], 'decision_kind', ARGV[4],
+           'decision_route', ARGV[5], 'decision_by', ARGV[6], 'decision_text', ARGV[7],
+           'decision_mask', row[7] or '', 'decision_at', at)
+local lease = redis.call('ZSCORE', KEYS[3], id)
+if ARGV[4] ~= 'route' and not (lease and tonumber(lease) > at) then
+  finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[8]))
+else
+  changed()
+end
+return answer('OK')
+"""
+)
+
+# ARGV[3] owner, [4] fence, [5] decision id, [6] ms to keep
+# OK (also when repeated) | UNDECIDED: the decision was lost | OTHER: another one stands | FENCED | MISSING
+APPLY = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'decision_id', 'decision_kind')
+if not row[1] then return {'MISSING'} end
+if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
+if not row[4] then return answer('UNDECIDED') end
+if row[4] ~= ARGV[5] then return answer('OTHER') end
+if row[1] == 'decided' then
+  local status = ({route = 'applied', cancel = 'cancelled', expire = 'expired'})[row[5]]
+  finish(status, 'applied', tonumber(ARGV[6]))
+end
+return answer('OK')
+"""
+)
+
+# ARGV[3] owner, [4] fence, [5] outcome, [6] ms to keep
+# OK (also when it had ended, or is not there) | FENCED
+CLOSE = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence')
+if not row[1] then return {'OK'} end
+if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
+if not has_ended(row[1]) then finish('cancelled', ARGV[5], tonumber(ARGV[6])) end
+return answer('OK')
+"""
+)
+
+# ARGV[3] 1 when the change is allowed only before the decision, [4..] field, value, ...
+# OK | DECIDED | ENDED | MISSING
+SET = (
+    _PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id')
+if not row[1] then return {'MISSING'} end
+if has_ended(row[1]) then return answer('ENDED') end
+if row[2] and ARGV[3] == '1' then return answer('DECIDED') end
+local fields = {}
+for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+changed()
+return answer('OK')
+"""
+)
+
+# Marks a gate whose lease is over, once, so that everyone who follows the events learns of it.
+# ORPHANED: marked now | OK: it was marked before, is alive again, or is not there
+ORPHAN = (
+    _PRELUDE
+    + """
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('ZREM', KEYS[4], id)
+  redis.call('ZREM', KEYS[2], id)
+  return {'OK'}
+end
+local lease = redis.call('ZSCORE', KEYS[3], id)
+if not lease or tonumber(lease) > now() then return {'OK'} end
+if redis.call('HSETNX', KEYS[1], 'orphaned', now()) == 0 then return answer('OK') end
+changed()
+return answer('ORPHANED')
+"""
+)
+
+# KEYS[1] - leases, KEYS[2] - deadlines; ARGV[1] - at most so many
+# The ids whose lease is over, then '', then those of them whose deadline is over.
+OVERDUE = """
+local t = redis.call('TIME')
+local at = t[1] * 1000 + math.floor(t[2] / 1000)
+local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0, ARGV[1])
+local reply = {}
+for _, id in ipairs(ids) do reply[#reply + 1] = id end
+reply[#reply + 1] = ''
+for _, id in ipairs(ids) do
+  local deadline = redis.call('ZSCORE', KEYS[2], id)
+  if deadline and tonumber(deadline) <= at then reply[#reply + 1] = id end
+end
+return reply
+"""
+
+# KEYS[1] - an index of gates (live or ended), KEYS[2] - leases
+# {now, id, lease or '', id, lease or '', ...}, oldest first: one look at the index and the leases together.
+INDEX = """
+local t = redis.call('TIME')
+local reply = {t[1] * 1000 + math.floor(t[2] / 1000)}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  reply[#reply + 1] = id
+  reply[#reply + 1] = redis.call('ZSCORE', KEYS[2], id) or ''
+end
+return reply
+"""

@@ -1,0 +1,174 @@
+"""A gate that this process waits on: the owner's side, with everything it needs to open it again.
+
+It keeps the record, the preview, the whole image and the painted mask, so that a store that
+lost its data is given all of it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import codec
+from ..errors import Conflict, GateNotFound
+from . import steps
+from .record import DEADLINE, ENDED, Decision, Gate, make_decision
+
+log = logging.getLogger(__name__)
+
+
+def now_ms() -> int:
+    """This process's clock, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Waiting:
+    """A gate that waits in this process alone; ``redis.py`` extends it for gates that others see."""
+
+    def __init__(self, gate: Gate, preview: bytes, timeout: float, on_change: Callable[[Gate], None]) -> None:
+        self.lock = threading.RLock()
+        self.preview = preview
+        self.encoded: codec.Encoded | None = None
+        self.painted: bytes | None = None
+        """The PNG that ``gate.mask`` names."""
+        self._gate = gate
+        self._timeout_at = time.monotonic() + timeout if timeout > 0 else None
+        self._on_change = on_change
+        self._decided = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    # -- what a Waiter promises -----------------------------------------------------------
+    @property
+    def gate(self) -> Gate:
+        """See :class:`record.Waiter`."""
+        return self._gate
+
+    @property
+    def decision(self) -> Decision | None:
+        """See :class:`record.Waiter`."""
+        return self._gate.decision
+
+    def wait(self, timeout: float | None = None) -> Decision | None:
+        """See :class:`record.Waiter`."""
+        self._decided.wait(timeout)
+        return self.decision
+
+    def on_decision(self, callback: Callable[[], None]) -> None:
+        """See :class:`record.Waiter`."""
+        with self.lock:
+            if not self._decided.is_set():
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def store_image(self, image: codec.Encoded) -> None:
+        """See :class:`record.Waiter`."""
+        with self.lock:
+            self.encoded = image
+            self.see(replace(self._gate, layout=image.layout, rev=self._gate.rev + 1))
+
+    def mask(self) -> bytes | None:
+        """See :class:`record.Waiter`."""
+        return self.painted if self.decision is not None and self.decision.mask else None
+
+    def apply(self) -> Decision:
+        """See :class:`record.Waiter`."""
+        with self.lock:
+            decision = self.decision
+            if decision is None:
+                raise Conflict("The gate is not decided", gate=self._gate.id)
+            self.see(steps.apply(self._gate, now_ms()))
+            return decision
+
+    def close(self, outcome: str) -> None:
+        """See :class:`record.Waiter`."""
+        with self.lock:
+            self.see(steps.end(self._gate, "cancelled", outcome, now_ms()))
+
+    # -- for the store that holds it ------------------------------------------------------
+    @property
+    def live(self) -> bool:
+        """Whether it has not ended."""
+        return self._gate.status not in ENDED
+
+    def see(self, gate: Gate) -> None:
+        """Takes the record as it now is; wakes who waits when it carries the decision."""
+        with self.lock:
+            if gate.rev < self._gate.rev and (gate.decision is None or self.decision is not None):
+                # An answer that a newer one overtook.
+                return
+            changed = gate.rev != self._gate.rev or gate.status != self._gate.status
+            self._gate = gate
+        if changed:
+            self._on_change(gate)
+        # An end without a decision wakes too: another process may have ended it.
+        if gate.decision is not None or gate.status in ENDED:
+            self.wake()
+
+    def wake(self) -> None:
+        """Wakes who waits, once."""
+        with self.lock:
+            self._decided.set()
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:
+                # The prompt that waited has ended with its event loop; the gate's state is not touched by that.
+                log.exception("gatebus: the waiter of gate %s could not be woken", self._gate.id)
+
+    def decide(self, decision: Decision) -> Gate:
+        """Makes the decision in this process; see :class:`record.GateStore`."""
+        with self.lock:
+            self.see(steps.decide(self._gate, decision, now_ms()))
+            return self._gate
+
+    def set_mask(self, png: bytes | None) -> Gate:
+        """Replaces the painted mask in this process; see :class:`record.GateStore`."""
+        with self.lock:
+            gate = steps.paint(self._gate, secrets.token_hex(8) if png is not None else "")
+            self.painted = png
+            self.see(gate)
+            return gate
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline by this process's monotonic clock, None without one."""
+        return None if self._timeout_at is None else self._timeout_at - time.monotonic()
+
+    def deadline_decision(self) -> Decision:
+        """What is decided when the deadline passes; the same over every repeat, whoever makes it."""
+        return deadline_decision(self._gate)
+
+    def frame(self, frame: int) -> bytes:
+        """Image ``frame`` of the batch as PNG; raises GateNotFound."""
+        encoded = self.encoded
+        if encoded is None or not 0 <= frame < encoded.layout.frames:
+            raise frame_not_found(self._gate.id, encoded.layout if encoded else None, frame)
+        return codec.frame_png(encoded.layout, lambda part: bytes(encoded.parts[part]), frame)
+
+    def image(self) -> NDArray[np.floating[Any]]:
+        """The whole batch; raises GateNotFound."""
+        if self.encoded is None:
+            raise frame_not_found(self._gate.id, None, 0)
+        return codec.decode(self.encoded.layout, [bytes(part) for part in self.encoded.parts])
+
+
+def deadline_decision(gate: Gate) -> Decision:
+    """What is decided about the gate at its deadline, by the owner or, when it is gone, by whoever sweeps."""
+    kind = "route" if gate.timeout_route else "expire"
+    return make_decision(kind, gate.timeout_route, by=DEADLINE, id=f"deadline:{gate.id}")
+
+
+def frame_not_found(gate_id: str, layout: codec.Layout | None, frame: int) -> GateNotFound:
+    """The error for a frame that is not stored."""
+    if layout is None:
+        return GateNotFound("The whole image of this gate is not stored (yet); the preview is", gate=gate_id)
+    return GateNotFound(f"This gate has frames 0 to {layout.frames - 1}, no {frame}", gate=gate_id)
