@@ -1,8 +1,7 @@
-"""A pool's manifest, pure functions on it, and what every pool store promises.
+"""A pool's manifest, and what every pool store promises.
 
 A slot is named by its file (``img_0001.png``); a name is never used again, also after a
-removal, because ``next_seq`` only grows. Every function takes a manifest and returns a new one
-with ``rev`` one higher; a file that is not there raises SlotNotFound.
+removal, because ``next_seq`` only grows. The edits are pure functions in ``edits.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
+
+from ..errors import PoolNotFound, SlotNotFound, TooLarge
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,28 @@ class Slot:
     """SHA-256 (hex) of the image's PNG; the slot's identity for caches."""
     mask_digest: str = ""
 
+    def to_json(self) -> dict[str, Any]:
+        """The slot as the HTTP API shows it, and as it is stored."""
+        return {
+            "file": self.file,
+            "label": self.label,
+            "mask": self.mask,
+            "added": self.added,
+            "digest": self.digest,
+            "mask_digest": self.mask_digest,
+        }
+
+
+@dataclass(frozen=True)
+class Removed:
+    """A slot in the trash."""
+
+    slot: Slot
+    left: str
+    """The file that was its left neighbour, "" at the start."""
+    at: int = 0
+    """When it was removed, in milliseconds since the epoch."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -42,9 +65,59 @@ class Manifest:
     next_seq: int = 1
     rev: int = 0
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The slots' files, in their order."""
+        return tuple(slot.file for slot in self.slots)
+
+    def index(self, file: str) -> int:
+        """The slot's place, from 0; raises SlotNotFound."""
+        for index, slot in enumerate(self.slots):
+            if slot.file == file:
+                return index
+        raise no_slot(self.pool_id, file)
+
+    def slot(self, file: str) -> Slot:
+        """The slot of that file; raises SlotNotFound."""
+        return self.slots[self.index(file)]
+
     def to_json(self) -> dict[str, Any]:
         """The manifest as the HTTP API shows it."""
-        raise NotImplementedError
+        return {
+            "pool_id": self.pool_id,
+            "name": self.name,
+            "active": self.active,
+            "slots": [slot.to_json() for slot in self.slots],
+            "next_seq": self.next_seq,
+            "rev": self.rev,
+        }
+
+
+def no_slot(pool_id: str, file: str, where: str = "") -> SlotNotFound:
+    """The error for a file that the pool has no slot of."""
+    return SlotNotFound(f"The pool {pool_id} has no slot {file} {where}".rstrip(), pool_id=pool_id, file=file)
+
+
+def no_pool(pool_id: str) -> PoolNotFound:
+    """The error for an id that no pool has."""
+    return PoolNotFound(f"There is no pool {pool_id}", pool_id=pool_id)
+
+
+def file_name(number: int) -> str:
+    """``img_0001.png`` for 1; raises TooLarge when the pool has used up all 999,999,999 names."""
+    if number > 999_999_999:
+        raise TooLarge("The pool has used up all names for slots; duplicate it", limit=999_999_999)
+    return f"img_{number:04d}.png"
+
+
+def file_number(file: str) -> int:
+    """1 for ``img_0001.png``."""
+    return int(file[4:-4])
+
+
+def mask_name(file: str) -> str:
+    """``img_0001.mask.png`` for ``img_0001.png``."""
+    return file[:-4] + ".mask.png"
 
 
 @dataclass(frozen=True)
