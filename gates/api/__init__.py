@@ -1,0 +1,6 @@
+"""The HTTP API over a store, the same under ComfyUI and under the broker: one route table."""
+
+from .mount import TABLE, Api, mount, routes
+from .route import Field, Route
+
+__all__ = ["TABLE", "Api", "Field", "Route", "mount", "routes"]

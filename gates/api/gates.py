@@ -1,0 +1,187 @@
+"""The routes of gates: see what waits, paint a mask, decide."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from aiohttp import web
+
+from ..errors import InvalidInput, NotFound, StoreUnavailable
+from ..gate.record import ENDED, LIVE, MAX_ROUTES, Decision, Gate, make_decision
+from ..names import TEXT_LIMIT
+from .call import Call
+from .route import JSON_LIMIT, Field, Route
+
+REPEAT = 2.0
+"""Seconds for which a decision with an unknown outcome is repeated (with the same id) before that is answered."""
+
+REPEAT_PAUSE = 0.1
+
+LIST_LIMIT = 1000
+"""Gates in one answer, when no other limit is asked for."""
+
+
+async def list_gates(call: Call) -> web.Response:
+    """Lists gates, oldest first; while the shared store is away those of this process."""
+    wanted = call.query["status"]
+    reason = call.store.unavailable()
+    try:
+        gates = await call.run(call.store.gates.records, live=wanted == "live" or wanted in LIVE)
+    except StoreUnavailable as error:
+        gates, reason = [], reason or error.message
+    if wanted not in ("live", "all"):
+        gates = [gate for gate in gates if gate.status == wanted]
+    for name in ("instance", "workflow"):
+        if call.query[name]:
+            gates = [gate for gate in gates if getattr(gate, name) == call.query[name]]
+    shown = gates[: call.query["limit"]]
+    return await call.answer(
+        {"gates": await call.run(_to_json, shown), "total": len(gates), "unavailable": reason}, large=True
+    )
+
+
+def _to_json(gates: list[Gate]) -> list[object]:
+    return [gate.to_json() for gate in gates]
+
+
+async def get_gate(call: Call) -> web.Response:
+    """Shows one gate."""
+    return await call.answer((await _gate(call)).to_json())
+
+
+async def get_preview(call: Call) -> web.StreamResponse:
+    """The gate's preview: a JPEG of at most 1024 px."""
+    gate = await _gate(call)
+    return await call.answer_image(f"{gate.id}-{gate.fence}-preview", lambda: call.store.gates.preview(gate.id))
+
+
+async def get_image(call: Call) -> web.StreamResponse:
+    """One whole image of the gate's batch, as PNG; 404 until it is stored."""
+    gate, frame = await _gate(call), call.query["frame"]
+    if gate.layout is None:
+        # Let the store say why there is none, before a 304 could be answered.
+        await call.run(call.store.gates.frame, gate.id, frame)
+    return await call.answer_image(f"{gate.id}-{gate.fence}-{frame}", lambda: call.store.gates.frame(gate.id, frame))
+
+
+async def get_mask(call: Call) -> web.StreamResponse:
+    """The mask painted at the gate, as grey PNG; 404 when none is."""
+    gate = await _gate(call)
+    if not gate.mask:
+        raise _no_mask(gate.id)
+
+    def load() -> bytes:
+        png = call.store.gates.mask(gate.id)
+        if png is None:
+            raise _no_mask(gate.id)
+        return png
+
+    return await call.answer_image(f"{gate.id}-{gate.mask}", load)
+
+
+async def put_mask(call: Call) -> web.Response:
+    """Sets the mask painted at the gate: an image of the gate's size, white (or transparent) where painted."""
+    gate = await _gate(call)
+    if not gate.width or not gate.height:
+        raise InvalidInput("This gate shows no image, so it takes no mask", gate=gate.id)
+    png = await call.mask_png(gate.width, gate.height)
+    return await call.answer((await call.run(call.store.gates.set_mask, gate.id, png)).to_json())
+
+
+async def delete_mask(call: Call) -> web.Response:
+    """Clears the mask painted at the gate."""
+    return await call.answer((await call.run(call.store.gates.set_mask, call.path["gate_id"], None)).to_json())
+
+
+async def route_gate(call: Call) -> web.Response:
+    """Decides the gate: it takes the route; the first decision wins."""
+    fields = await call.fields()
+    return await _decide(
+        call, make_decision("route", fields["route"], _by(call, fields["by"]), fields["text"], fields["decision_id"])
+    )
+
+
+async def cancel_gate(call: Call) -> web.Response:
+    """Decides the gate: its prompt is stopped."""
+    fields = await call.fields()
+    return await _decide(call, make_decision("cancel", by=_by(call, fields["by"]), id=fields["decision_id"]))
+
+
+async def _decide(call: Call, decision: Decision) -> web.Response:
+    """Makes the decision; repeats it while its outcome is unknown, which its id makes safe."""
+    end = time.monotonic() + REPEAT
+    while True:
+        try:
+            gate = await call.run(call.store.gates.decide, call.path["gate_id"], decision)
+            return await call.answer(gate.to_json())
+        except StoreUnavailable as error:
+            if time.monotonic() + REPEAT_PAUSE > end:
+                raise StoreUnavailable(
+                    f"{error.message} Whether the decision was made is unknown; to repeat it with this"
+                    " decision_id is safe.",
+                    **{**error.details, "decision_id": decision.id, "outcome": "unknown"},
+                ) from error
+        await asyncio.sleep(REPEAT_PAUSE)
+
+
+def _by(call: Call, given: str) -> str:
+    """Who decides: the token's name when tokens are used, else what the caller says."""
+    return call.caller.name or given
+
+
+async def _gate(call: Call) -> Gate:
+    return await call.run(call.store.gates.get, call.path["gate_id"])
+
+
+def _no_mask(gate_id: str) -> NotFound:
+    return NotFound("No mask is painted at this gate", gate=gate_id)
+
+
+_PATH = "/gatebus/gates/{gate_id}"
+_BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
+_DECISION_ID = Field(
+    "decision_id", "text", "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.", default=""
+)
+
+ROUTES = [
+    Route(
+        "GET",
+        "/gatebus/gates",
+        list_gates,
+        query=(
+            Field(
+                "status",
+                "text",
+                "live (waiting, orphaned, parked, decided), all, or one state.",
+                default="live",
+                choices=("live", "all", *LIVE, *ENDED),
+            ),
+            Field("instance", "text", "Only gates of this instance.", default=""),
+            Field("workflow", "text", "Only gates of this workflow.", default=""),
+            Field("limit", "int", "Gates in the answer, at most.", default=LIST_LIMIT, low=1, high=100_000),
+        ),
+    ),
+    Route("GET", _PATH, get_gate),
+    Route("GET", f"{_PATH}/preview", get_preview),
+    Route("GET", f"{_PATH}/image", get_image, query=(Field("frame", "int", "From 0.", default=0),)),
+    Route("GET", f"{_PATH}/mask", get_mask),
+    Route("PUT", f"{_PATH}/mask", put_mask, role="decide", body="image"),
+    Route("DELETE", f"{_PATH}/mask", delete_mask, role="decide"),
+    Route(
+        "POST",
+        f"{_PATH}/route",
+        route_gate,
+        role="decide",
+        body="json",
+        # A text of 16,384 characters may be six bytes each, escaped.
+        body_limit=JSON_LIMIT + 6 * TEXT_LIMIT,
+        fields=(
+            Field("route", "int", "1 to the gate's number of routes.", required=True, low=1, high=MAX_ROUTES),
+            Field("text", "text", "A text that goes with the decision.", default="", limit=TEXT_LIMIT),
+            _BY,
+            _DECISION_ID,
+        ),
+    ),
+    Route("POST", f"{_PATH}/cancel", cancel_gate, role="decide", body="json", fields=(_BY, _DECISION_ID)),
+]
