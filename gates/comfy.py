@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import api
 from .errors import InvalidSetting
 from .names import LABEL_LIMIT, clean_text
 from .settings import Settings
@@ -156,10 +157,12 @@ def store() -> Store:
 def start() -> None:
     """What ComfyUI's start brings about: the HTTP API is mounted, and a wrong setting is said once.
 
-    Never fails for a wrong setting: the nodes then raise it when they run.
+    Never fails for a wrong setting: the nodes then raise it when they run. The store itself is
+    opened when it is first used, so that a Redis that is away does not hold up the start.
     """
     from server import PromptServer
 
+    api.mount(PromptServer.instance.routes, store, user_dir())
     PromptServer.instance.add_on_prompt_handler(_without_fingerprints)
     try:
         settings = _process.settings()
