@@ -88,6 +88,10 @@ class Keys:
         """Hash: the head of one version."""
         return f"{self.bus(name)}:{version}"
 
+    def bus_counter(self, name: str) -> str:
+        """String: the last version number given out; outlives the bus, so that no number is used twice."""
+        return f"{self.bus(name)}:counter"
+
     def bus_part(self, name: str, version: int, plane: str, part: int) -> str:
         """String: part ``part`` (from 0) of the version's ``plane`` (``image`` or ``mask``)."""
         return f"{self.bus(name)}:{version}:{plane}:{part}"
