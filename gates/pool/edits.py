@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import Conflict, InvalidInput, TooLarge
-from .manifest import Manifest, Removed, Slot, file_number, mask_name, no_slot
+from .manifest import Manifest, Removed, Slot, file_name, file_number, mask_name, no_slot
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class Edit:
         """The edit of :meth:`to_json`."""
         slots = tuple(Slot(**slot) for slot in data["slots"])
         return cls(**{**data, "files": tuple(data["files"]), "slots": slots})
+
+
+def named(manifest: Manifest, edit: Edit) -> Edit:
+    """The ``add`` with the pool's next file names for its slots."""
+    names = (file_name(number) for number in range(manifest.next_seq, manifest.next_seq + len(edit.slots)))
+    return replace(edit, slots=tuple(replace(slot, file=file) for slot, file in zip(edit.slots, names, strict=True)))
 
 
 def applied(manifest: Manifest, edit: Edit, trash: Mapping[str, Removed]) -> Manifest:
