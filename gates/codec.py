@@ -6,7 +6,8 @@ These are the bytes of the store, which gatebus itself wrote. Bytes from outside
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from typing import Any
@@ -19,7 +20,7 @@ from .errors import InvalidImage, InvalidInput
 from .names import check_int
 from .pictures import Picture, read_image, read_mask
 from .pixels import to_pixels
-from .png import COLOURS, decode_png, encode_png, pack_png, read_png
+from .png import COLOURS, StoredPng, adler32, crc32, decode_png, encode_png, pack_png, read_png
 
 __all__ = [
     "Encoded",
@@ -40,6 +41,9 @@ Part = bytes | bytearray | memoryview
 
 CHUNK = 1024 * 1024 - 64
 """Bytes of a part of the exact format. One of exactly 1 MiB would waste a quarter in Redis' allocator."""
+
+PNG_END = 20
+"""Bytes at a PNG's end: the Adler-32 of its rows and the CRC-32 of their chunk, 8 bytes, then IEND."""
 
 JPEG_QUALITY = 85
 EXACT_DTYPES = ("uint8", "float16", "float32", "float64")
@@ -106,6 +110,14 @@ class Encoded:
     parts: Sequence[Part]
 
 
+@dataclass(frozen=True)
+class Stream:
+    """A part while it is made: its length, and its pieces, each valid until the next one is asked for."""
+
+    size: int
+    pieces: Iterable[Part]
+
+
 def encode(image: NDArray[Any], format: str, compression: str = "stored") -> Encoded:
     """The batch [B, H, W, C] (C 1, 3 or 4) or mask [B, H, W] as parts; any float dtype, or uint8.
 
@@ -114,21 +126,51 @@ def encode(image: NDArray[Any], format: str, compression: str = "stored") -> Enc
     stored. Raises InvalidImage for another shape or dtype.
     """
     batch = as_batch(image)
-    frames, height, width, channels = batch.shape
+    parts: list[Part]
     if format == "png":
-        parts: list[Part] = [pack_png(frame, compression).data for frame in batch]
-        dtype = "uint8"
+        parts = [pack_png(frame, compression).data for frame in batch]
+    else:
+        parts = [part for stream in streams(batch, format) for part in stream.pieces]
+    return Encoded(layout_of(batch, format, [len(part) for part in parts]), parts)
+
+
+def streams(image: NDArray[Any], format: str, compression: str = "stored") -> Iterator[Stream]:
+    """The parts of :func:`encode` one after the other, each in pieces of at most 1 MiB.
+
+    A stored PNG is converted piece by piece while it is sent, so that it never exists as a whole.
+    """
+    batch = as_batch(image)
+    if format == "png":
+        stored = StoredPng(*batch.shape[1:])
+        for frame in batch:
+            if compression == "stored" and stored.possible:
+                yield Stream(stored.size, stored.write(frame))
+            else:
+                file = pack_png(frame, compression).data
+                yield Stream(len(file), (file[start : start + CHUNK] for start in range(0, len(file), CHUNK)))
     elif format == "exact":
-        dtype = batch.dtype.name
-        if dtype not in EXACT_DTYPES:
-            raise InvalidImage(f"The exact format takes {', '.join(EXACT_DTYPES)}, not {dtype}")
-        little = np.ascontiguousarray(batch, batch.dtype.newbyteorder("<"))
-        data = as_bytes(little).data
-        parts = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+        if batch.dtype.name not in EXACT_DTYPES:
+            raise InvalidImage(f"The exact format takes {', '.join(EXACT_DTYPES)}, not {batch.dtype.name}")
+        data = as_bytes(np.ascontiguousarray(batch, batch.dtype.newbyteorder("<"))).data
+        for start in range(0, len(data), CHUNK):
+            part = data[start : start + CHUNK]
+            yield Stream(len(part), [part])
     else:
         raise InvalidInput(f"The format {format[:20]!a} is not accepted: png or exact", format=format[:20])
-    size = sum(len(part) for part in parts)
-    return Encoded(Layout(format, frames, height, width, channels, dtype, len(parts), size), parts)
+
+
+def layout_of(batch: NDArray[Any], format: str, sizes: Sequence[int]) -> Layout:
+    """The layout of a batch [B, H, W, C] whose parts have these sizes."""
+    dtype = "uint8" if format == "png" else batch.dtype.name
+    frames, height, width, channels = batch.shape
+    return Layout(format, frames, height, width, channels, dtype, len(sizes), sum(sizes))
+
+
+def checksum(format: str, end: Part) -> bytes:
+    """Two checksums of a part, whose last piece is ``end`` (of the exact format: the part)."""
+    if format == "png":
+        return bytes(end[-PNG_END : 8 - PNG_END])
+    return struct.pack(">II", adler32(end), crc32(end))
 
 
 def as_batch(image: NDArray[Any]) -> NDArray[Any]:

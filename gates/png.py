@@ -26,10 +26,12 @@ from .pixels import Pixels, round_into, to_floats, to_pixels
 fast_zlib: ModuleType
 try:
     from isal import isal_zlib as fast_zlib
-    from isal.isal_zlib import adler32, crc32
+    from isal.isal_zlib import adler32 as adler32
+    from isal.isal_zlib import crc32 as crc32
 except ImportError:
     fast_zlib = zlib
-    from zlib import adler32, crc32
+    from zlib import adler32 as adler32
+    from zlib import crc32 as crc32
 
 Bytes = bytes | bytearray | memoryview
 
@@ -113,20 +115,24 @@ class StoredPng:
             offset += length
         return pieces
 
-    def write(self, frame: NDArray[Any], file: Pixels) -> Iterator[Piece]:
-        """Writes ``frame`` [H, W, C] into ``file`` (``size`` bytes), piece by piece, each ready when it is yielded."""
+    def write(self, frame: NDArray[Any], file: Pixels | None = None) -> Iterator[memoryview]:
+        """The pieces of ``frame`` [H, W, C] as a PNG; floats of 0..1, or uint8.
+
+        They are written into ``file`` (``size`` bytes) when it is given. Otherwise they share one
+        buffer, which stays in the cache: a piece is valid until the next one is asked for.
+        """
         rows = frame.reshape(self.height, self.width * self.channels)
+        pieces = self.pieces()
+        shared = np.empty(max(piece.length for piece in pieces) if file is None else 0, np.uint8)
         crc, adler = crc32(b"IDAT" + _ZLIB_HEAD), 1
-        for piece in self.pieces():
-            last = piece.first + piece.rows == self.height
-            start, end = piece.offset, piece.offset + piece.length
-            if piece.first == 0:
-                file[:_HEAD] = np.frombuffer(self.head, np.uint8)
-                start += _HEAD
-            if last:
-                end -= _TAIL
+        for piece in pieces:
+            data = shared[: piece.length] if file is None else file[piece.offset : piece.offset + piece.length]
+            last = piece is pieces[-1]
+            body = data[_HEAD if piece is pieces[0] else 0 : -_TAIL if last else None]
+            if piece is pieces[0]:
+                data[:_HEAD] = np.frombuffer(self.head, np.uint8)
             done = piece.first
-            for headers, lines in self._blocks(file[start:end], piece.rows):
+            for headers, lines in self._blocks(body, piece.rows):
                 blocks, per_block, _ = lines.shape
                 length = per_block * self.row
                 headers[...] = np.frombuffer(struct.pack("<BHH", 0, length, length ^ 0xFFFF), np.uint8)
@@ -138,11 +144,11 @@ class StoredPng:
                     adler = adler32(block, adler)
             if last:
                 headers[-1, 0] = 1  # BFINAL
-            crc = crc32(file[start:end], crc)
+            crc = crc32(body, crc)
             if last:
                 crc = crc32(struct.pack(">I", adler), crc)
-                file[end:] = np.frombuffer(struct.pack(">II", adler, crc) + _IEND, np.uint8)
-            yield piece
+                data[-_TAIL:] = np.frombuffer(struct.pack(">II", adler, crc) + _IEND, np.uint8)
+            yield data.data
 
     def read(self, pieces: Iterable[Bytes], out: NDArray[Any]) -> None:
         """Reads the file's pieces, in order, into ``out`` [H, W, C]: uint8, or float32 of 0..1.
@@ -158,8 +164,8 @@ class StoredPng:
                 raise InvalidImage("The PNG is not the one that was stored: its length or header differs")
             body = np.frombuffer(data, np.uint8)[_HEAD if piece.first == 0 else 0 :]
             last = piece.first + piece.rows == self.height
-            crc = crc32(body[: -(_TAIL - 4)] if last else body, crc)
-            if last and bytes(body[-(_TAIL - 4) : -12]) != struct.pack(">I", crc):
+            crc = crc32(body[: 4 - _TAIL] if last else body, crc)
+            if last and bytes(body[4 - _TAIL :]) != struct.pack(">I", crc) + _IEND:
                 raise InvalidImage("The PNG is damaged: its checksum does not fit")
             for _, lines in self._blocks(body[:-_TAIL] if last else body, piece.rows):
                 blocks, per_block, _ = lines.shape

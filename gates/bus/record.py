@@ -29,6 +29,9 @@ class BusMeta:
     label: str = ""
 
 
+NO_META = BusMeta()
+
+
 @dataclass(frozen=True)
 class BusHead:
     """One version of a bus, without its bytes."""
@@ -46,12 +49,13 @@ class BusHead:
     mask: bool
     """Whether a mask was published with it."""
     digest: str
-    """SHA-256 (hex) over the encoded image and mask parts; the version's identity for caches."""
+    """SHA-256 (hex) over the layouts and the checksums (CRC-32, Adler-32) of every part: the content's identity for
+    caches. Not a signature: it tells changes, not forgeries."""
     published: int
     """Milliseconds since the epoch, by the store's clock."""
     size: int
     """Bytes stored."""
-    meta: BusMeta = BusMeta()
+    meta: BusMeta = NO_META
 
     def to_json(self) -> dict[str, Any]:
         """The head as the HTTP API shows it."""
@@ -95,7 +99,7 @@ class BusStore(Protocol):
         mask: NDArray[np.floating[Any]] | None,
         *,
         format: str = "png",
-        meta: BusMeta = BusMeta(),
+        meta: BusMeta = NO_META,
     ) -> BusHead:
         """Makes the batch [B, H, W, C] and its mask [B, H, W] the newest version, in one step."""
         ...
