@@ -88,6 +88,8 @@ class OwnedGates:
         except BaseException:
             self.forget(waiting)
             raise
+        waiting.opening = False
+        self.hint(gate.id)
         return waiting
 
     def close(self) -> None:
@@ -208,12 +210,13 @@ class OwnedGates:
         _logged(self._withdraw_all)
 
     def _look(self, only: set[str] | None) -> None:
-        own = self.all()
         if only is None:
             self._notice_epoch()
-            chosen = list(own.values())
-        else:
-            chosen = [own[gate_id] for gate_id in only if gate_id in own]
+        chosen = [
+            waiting
+            for gate_id, waiting in self.all().items()
+            if not waiting.opening and (only is None or gate_id in only)
+        ]
         for waiting in chosen:
             if not waiting.announced:
                 self._announce(waiting)
@@ -255,11 +258,6 @@ class OwnedGates:
 
     def _announce(self, waiting: RedisWaiting, recovered: bool = False) -> None:
         """Opens the gate in Redis; ``recovered`` when Redis had it and lost it."""
-        with waiting.announcing:
-            if recovered or not waiting.announced:
-                self._announce_now(waiting, recovered)
-
-    def _announce_now(self, waiting: RedisWaiting, recovered: bool) -> None:
         gate = waiting.gate
         # Nothing was said of the gate while this fails, so it can still be decided here.
         self._blobs.put(gate, preview=waiting.preview, mask=waiting.painted)
@@ -291,7 +289,6 @@ class OwnedGates:
         waiting.see(from_fields(gate.id, row))
         if waiting.encoded is not None:
             self._submit(self.store_image, waiting)
-        self.hint(gate.id)
 
     def _notice_epoch(self) -> None:
         epoch = self._redis.epoch()

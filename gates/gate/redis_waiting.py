@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from .. import codec
@@ -20,8 +19,8 @@ class RedisWaiting(Waiting):
     def __init__(self, owned: OwnedGates, gate: Gate, preview: bytes, timeout: float) -> None:
         super().__init__(gate, preview, timeout, lambda gate: None)
         self._owned = owned
-        self.announcing = threading.Lock()
-        """Held while it is announced, by its opener or by the look that finds Redis back."""
+        self.opening = True
+        """Until its opener is done with it; no look comes between."""
         self.announced = False
         """Whether others may know of it: from then on only Redis decides."""
         self.unsettled = False
