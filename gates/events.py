@@ -127,6 +127,8 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then
   epoch = ARGV[1]
   redis.call('SET', KEYS[1], epoch)
+  -- So that every cursor names an entry, and that one being trimmed can be noticed.
+  redis.call('XADD', KEYS[2], '*', 'type', 'epoch', 'id', epoch)
 end
 if ARGV[2] then
   redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[5], '*', 'type', ARGV[2], 'id', ARGV[3], 'data', ARGV[4])
@@ -168,12 +170,12 @@ class RedisEvents:
             # may have been trimmed (trimming leaves no trace in max-deleted-entry-id).
             rows = self._connection.control.xrange(self._keys.events, min=last)
             first = self._connection.control.xrange(self._keys.events, count=1)
-        if last != "0-0" and (not first or _order(first[0][0]) > _order(last)):
+        if not first or _order(first[0][0]) > _order(last):
             return None
         return [
             Event(row["type"], row["id"], f"{epoch}.{row_id}", json.loads(row.get("data") or "{}"))
             for row_id, row in rows
-            if row_id != last
+            if row_id != last and row["type"] != "epoch"
         ]
 
     def _call(self, *arguments: Any) -> list[str]:
