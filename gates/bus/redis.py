@@ -1,41 +1,36 @@
 """Buses in Redis: bytes first under keys of their own version, then one step that names them.
 
-A reader takes the head, then the parts that it names. Parts never change, and stay for a grace
-when their version goes; a reader that still comes too late reads the head again. A publish that
-fails before its last step leaves the old head, and parts that expire.
+A reader takes the head, then the parts that it names. A publish that fails before its last step
+leaves the old head, and parts that expire.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import codec
 from ..connection import Connection
-from ..errors import BusNotFound, Conflict, StoreUnavailable
+from ..errors import Conflict, StoreUnavailable
 from ..events import Events
 from ..keys import Keys
 from ..names import check_name
 from ..settings import Settings
 from . import scripts
 from .parts import send_parts
-from .planes import PartMissing, ReadPart, read_part, read_plane
-from .record import NO_META, BusContent, BusHead, BusMeta
+from .planes import ReadPart
+from .reading import TRIES, BusReader, no_version
+from .record import NO_META, BusHead, BusMeta
 from .version import Draft, DraftParts, Version, check_draft, nth
 
 UNNAMED = 600_000
 """Milliseconds that a part lives which no head names yet: the longest publish."""
 
-TRIES = 8
-"""Looks at a bus that changes at every look."""
 
-T = TypeVar("T")
-
-
-class RedisBuses:
+class RedisBuses(BusReader):
     """The buses that everyone shares; see BusStore."""
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings, events: Events) -> None:
@@ -78,28 +73,9 @@ class RedisBuses:
             self._events.append("bus", name, version=number, published=ms)
         return version.head
 
-    def load(self, name: str, version: int | None = None) -> BusContent:
-        """See BusStore."""
-
-        def content(found: Version) -> BusContent:
-            planes = {plane: read_plane(layout, self._reader(found, plane)) for plane, layout in found.layouts.items()}
-            mask = planes["mask"][..., 0] if "mask" in planes else None
-            return BusContent(found.head, planes["image"], mask)
-
-        return self._read(name, version, content)
-
-    def head(self, name: str, version: int | None = None) -> BusHead:
-        """See BusStore."""
-        with self._connection.available():
-            return self._find(check_name(name, "bus name"), version).head
-
-    def frame(self, name: str, frame: int, version: int | None = None) -> bytes:
-        """See BusStore."""
-        return self._frame(name, "image", frame, version)
-
-    def mask_frame(self, name: str, frame: int, version: int | None = None) -> bytes:
-        """See BusStore."""
-        return self._frame(name, "mask", frame, version)
+    def ping(self) -> None:
+        """Raises StoreUnavailable when Redis does not answer."""
+        self._connection.ping()
 
     def heads(self) -> list[BusHead]:
         """See BusStore. The index is healed: a bus that is gone leaves it."""
@@ -123,7 +99,7 @@ class RedisBuses:
             kept = self._kept(name)
             found = [version.head for version in self._versions(name, kept) if version]
         if not found:
-            raise BusNotFound(f"Nothing was published to bus {name}", name=name)
+            raise no_version(name, None)
         return found[::-1]
 
     def delete(self, name: str, version: int | None = None) -> None:
@@ -134,7 +110,7 @@ class RedisBuses:
                 kept = self._kept(name)
                 number = nth(kept, version)
                 if number not in kept:
-                    raise BusNotFound(f"There is no such version of bus {name}", name=name)
+                    raise no_version(name, version)
                 if self._delete_all(name, kept) if version is None else self._delete_one(name, kept, number):
                     break
             else:
@@ -163,27 +139,8 @@ class RedisBuses:
             raise StoreUnavailable(f"The bytes of bus {name} were lost before they were named; publish again")
 
     # -- reading --------------------------------------------------------------------------
-    def _read(self, name: str, version: int | None, read: Callable[[Version], T]) -> T:
-        """What ``read`` makes of the version; looks again when its parts went meanwhile."""
-        name = check_name(name, "bus name")
-        with self._connection.available():
-            for _ in range(TRIES):
-                found = self._find(name, version)
-                try:
-                    return read(found)
-                except PartMissing:
-                    continue
-        raise BusNotFound(f"The bytes of bus {name} are gone", name=name)
-
-    def _frame(self, name: str, plane: str, frame: int, version: int | None) -> bytes:
-        def png(found: Version) -> bytes:
-            layout = found.layout(plane)
-            if not 0 <= frame < layout.frames:
-                raise BusNotFound(f"Bus {name} has {layout.frames} frames; there is no frame {frame}", name=name)
-            read = self._reader(found, plane)
-            return codec.frame_png(layout, lambda part: read_part(part, read), frame)
-
-        return self._read(name, version, png)
+    def _available(self) -> AbstractContextManager[None]:
+        return self._connection.available()
 
     def _find(self, name: str, version: int | None) -> Version:
         if version is None:
@@ -193,8 +150,7 @@ class RedisBuses:
             number = nth(kept, version) if kept else None
             fields = self._control.hgetall(self._keys.bus_version(name, number)) if number else {}
         if not fields:
-            which = "Nothing was published to" if version is None else f"There is no version {version} of"
-            raise BusNotFound(f"{which} bus {name}", name=name)
+            raise no_version(name, version)
         return Version.from_fields(name, fields)
 
     def _kept(self, name: str) -> list[int]:

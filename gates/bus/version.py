@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import codec
-from ..errors import BusNotFound, InvalidImage, InvalidInput, TooLarge
+from ..errors import BusNotFound, GatebusError, InvalidImage, InvalidInput, TooLarge
 from ..names import check_int, clean_text
 from ..settings import Settings
-from .record import FORMATS, BusHead, BusMeta
+from .record import FORMATS, BusContent, BusHead, BusMeta
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,14 @@ class Draft:
     """``image`` [B, H, W, C], and ``mask`` [B, H, W, 1] when there is one."""
     format: str
     meta: BusMeta
+
+    @classmethod
+    def of(cls, content: BusContent) -> Draft:
+        """The draft that publishes a loaded version once more."""
+        planes = {"image": content.image}
+        if content.mask is not None:
+            planes["mask"] = content.mask[..., None]
+        return cls(planes, content.head.format, content.head.meta)
 
 
 def check_draft(
@@ -90,13 +98,17 @@ class Version:
 
     @classmethod
     def from_fields(cls, name: str, fields: Mapping[str, Any]) -> Version:
-        """The version of stored fields; raises InvalidInput when one is missing or out of range."""
+        """The version of stored fields; raises GatebusError when one is missing or out of range."""
         try:
-            number = {field: int(fields[field]) for field in _NUMBERS}
-            text = {field: str(fields[field]) for field in ("format", "dtype", "digest", "mask")}
-            meta = BusMeta(*(str(fields[field]) for field in ("instance", "workflow", "label")))
+            return cls._from_fields(name, fields)
         except (KeyError, ValueError, TypeError) as error:
-            raise InvalidInput(f"The stored head of bus {name} is not readable: {error}") from error
+            raise GatebusError(f"The stored head of bus {name} is not readable: {error}") from error
+
+    @classmethod
+    def _from_fields(cls, name: str, fields: Mapping[str, Any]) -> Version:
+        number = {field: int(fields[field]) for field in _NUMBERS}
+        text = {field: str(fields[field]) for field in ("format", "dtype", "digest", "mask")}
+        meta = BusMeta(*(str(fields[field]) for field in ("instance", "workflow", "label")))
         shape: dict[str, Any] = {
             "format": text["format"],
             "frames": number["frames"],
