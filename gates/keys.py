@@ -112,3 +112,23 @@ class Keys:
     def pool_files(self, pool_id: str) -> str:
         """Hash: file name -> PNG bytes, of images and masks."""
         return f"{self.pool(pool_id)}:files"
+
+    def pool_trash(self, pool_id: str) -> str:
+        """Hash: removed slot's file -> JSON (the slot, its left neighbour, when); its bytes stay in the files."""
+        return f"{self.pool(pool_id)}:trash"
+
+    def pool_trashed(self, pool_id: str) -> str:
+        """Sorted set: removed slot's file by the time of its removal (ms)."""
+        return f"{self.pool(pool_id)}:trashed"
+
+    def pool_edits(self, pool_id: str) -> str:
+        """Hash: operation id -> the names that it gave (JSON); an edit in it is not applied again."""
+        return f"{self.pool(pool_id)}:edits"
+
+    def pool_edit_ids(self, pool_id: str) -> str:
+        """List: the operation ids, oldest first; bounds the hash."""
+        return f"{self.pool(pool_id)}:edits:ids"
+
+    def pool_reserved(self, pool_id: str) -> str:
+        """Sorted set: file names of adds under way by the time they began (ms)."""
+        return f"{self.pool(pool_id)}:reserved"

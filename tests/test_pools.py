@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import fakeredis
 import numpy as np
 import pytest
 
+from gates.connection import Connection
 from gates.errors import Conflict, InvalidInput, InvalidName, PoolNotFound, SlotNotFound, TooLarge
 from gates.events import LocalEvents
+from gates.keys import Keys
 from gates.pictures import read_image
 from gates.png import encode_png
 from gates.pool.disk import DiskPools
 from gates.pool.manifest import Manifest
+from gates.pool.redis import RedisPools
 from gates.settings import Settings
 
 BAD_IDS = [
@@ -68,7 +72,34 @@ def disk(request: pytest.FixtureRequest) -> Iterator[Pools]:
     yield Pools(DiskPools(folder, SETTINGS, LocalEvents()), DiskPools(folder, SETTINGS), SETTINGS)
 
 
-KINDS: dict[str, Callable[[pytest.FixtureRequest], Iterator[Pools]]] = {"disk": disk}
+def connected(connection: Connection, other: Connection) -> Iterator[Pools]:
+    keys = Keys()
+    stores = (RedisPools(link, keys, SETTINGS, LocalEvents()) for link in (connection, other))
+    yield Pools(*stores, SETTINGS)
+    connection.close()
+    other.close()
+
+
+def fake_redis(request: pytest.FixtureRequest) -> Iterator[Pools]:
+    server = fakeredis.FakeServer()
+
+    def link() -> Connection:
+        control = fakeredis.FakeRedis(server=server, decode_responses=True)
+        return Connection(SETTINGS, control, fakeredis.FakeRedis(server=server))
+
+    yield from connected(link(), link())
+
+
+def real_redis(request: pytest.FixtureRequest) -> Iterator[Pools]:
+    settings = replace(SETTINGS, store_url=request.getfixturevalue("redis_server").url)
+    yield from connected(Connection(settings), Connection(settings))
+
+
+KINDS: dict[str, Callable[[pytest.FixtureRequest], Iterator[Pools]]] = {
+    "disk": disk,
+    "fakeredis": fake_redis,
+    "redis": real_redis,
+}
 
 
 @pytest.fixture(params=list(KINDS))

@@ -31,42 +31,46 @@ class CheckedEdits(ABC):
             Slot("", label=clean_text(label, "label"), added=added, digest=digest(image)) for image, label in images
         )
         before = check_slot_file(before) if before is not None else None
-        return self._edit(pool_id, Edit("add", new_id(), slots=slots, before=before), [image for image, _ in images])
+        return self._edit(
+            pool_id, Edit("add", operation_id(), slots=slots, before=before), [image for image, _ in images]
+        )
 
     def remove(self, pool_id: str, files: Sequence[str]) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("remove", new_id(), files=_checked(files)))
+        return self._edit(pool_id, Edit("remove", operation_id(), files=_some(files)))
 
     def restore(self, pool_id: str, files: Sequence[str]) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("restore", new_id(), files=_checked(files)))
+        return self._edit(pool_id, Edit("restore", operation_id(), files=_some(files)))
 
     def move(self, pool_id: str, files: Sequence[str], before: str | None) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
         before = check_slot_file(before) if before is not None else None
-        return self._edit(pool_id, Edit("move", new_id(), files=_checked(files), before=before))
+        return self._edit(pool_id, Edit("move", operation_id(), files=_some(files), before=before))
 
     def reorder(self, pool_id: str, files: Sequence[str], rev: int | None = None) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("reorder", new_id(), files=_checked(files, empty=True), rev=rev))
+        return self._edit(pool_id, Edit("reorder", operation_id(), files=_checked(files), rev=rev))
 
     def activate(self, pool_id: str, file: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("activate", new_id(), files=_checked([file])))
+        return self._edit(pool_id, Edit("activate", operation_id(), files=_checked([file])))
 
     def label(self, pool_id: str, file: str, label: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("label", new_id(), files=_checked([file]), text=clean_text(label, "label")))
+        return self._edit(
+            pool_id, Edit("label", operation_id(), files=_checked([file]), text=clean_text(label, "label"))
+        )
 
     def set_mask(self, pool_id: str, file: str, png: bytes | None) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
         text = digest(png) if png is not None else ""
-        edit = Edit("set_mask", new_id(), files=_checked([file]), text=text)
+        edit = Edit("set_mask", operation_id(), files=_checked([file]), text=text)
         return self._edit(pool_id, edit, [png] if png is not None else [])
 
     def rename(self, pool_id: str, name: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
-        return self._edit(pool_id, Edit("rename", new_id(), text=clean_text(name, "name")))
+        return self._edit(pool_id, Edit("rename", operation_id(), text=clean_text(name, "name")))
 
     def _edit(self, pool_id: str, edit: Edit, data: Sequence[bytes] = ()) -> Manifest:
         return self.edit(check_pool_id(pool_id), edit, data)
@@ -82,7 +86,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def new_id() -> str:
+def operation_id() -> str:
     """A fresh operation id, 32 hex digits."""
     return uuid.uuid4().hex
 
@@ -92,9 +96,15 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _checked(files: Sequence[str], empty: bool = False) -> tuple[str, ...]:
+def _checked(files: Sequence[str]) -> tuple[str, ...]:
     if isinstance(files, str):
         raise InvalidInput("The slots must be a list of files")
-    if not files and not empty:
-        raise InvalidInput("Name at least one slot")
     return tuple(check_slot_file(file) for file in files)
+
+
+def _some(files: Sequence[str]) -> tuple[str, ...]:
+    """The files, when there is one and none is named twice."""
+    files = _checked(files)
+    if not files or len(set(files)) != len(files):
+        raise InvalidInput("Name at least one slot, and each one once")
+    return files

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import InvalidInput, InvalidName
 from ..names import LABEL_LIMIT, check_slot_file, clean_text
-from .manifest import Manifest, Slot, file_number, mask_name
+from .manifest import LAST_NUMBER, Manifest, Slot, file_number, mask_name
 
 FIRST_MILLISECOND = 100_000_000_000
 """A smaller time is in seconds (this many seconds is the year 5138, this many milliseconds March 1973)."""
@@ -57,7 +57,9 @@ def read_document(pool_id: str, data: bytes) -> Manifest:
         name=_text(document.get("name")),
         active=_active(document.get("active"), files),
         slots=slots,
-        next_seq=max([_number(document.get("next_seq"), 1), *(file_number(file) + 1 for file in files)]),
+        next_seq=max(
+            [min(_number(document.get("next_seq"), 1), LAST_NUMBER + 1), *(file_number(file) + 1 for file in files)]
+        ),
         rev=_number(document.get("rev"), 0),
     )
 

@@ -116,7 +116,7 @@ class PoolFolder:
         return rebuild(replace(manifest, slots=tuple(slots)), slots)
 
     def _image_files(self) -> list[Path]:
-        return [path for path in _entries(self.path) if _is_slot_file(path.name) and _is_regular(path)]
+        return [path for path in _entries(self.path) if is_slot_file(path.name) and _is_regular(path)]
 
     # -- images and masks -------------------------------------------------------------------
     def read_file(self, name: str, trash: bool = False) -> bytes | None:
@@ -215,7 +215,7 @@ class PoolFolder:
         """The removed slots by file; one whose entry is lost is known by its file alone."""
         entries = read_trash(self.read_file(TRASH_LIST) or b"[]")
         for path in _entries(self.path / TRASH):
-            if _is_slot_file(path.name) and path.name not in entries and _is_regular(path):
+            if is_slot_file(path.name) and path.name not in entries and _is_regular(path):
                 slot = self._slot_of(path)
                 entries[path.name] = Removed(slot, left="", at=slot.added)
         return entries
@@ -273,7 +273,8 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _is_slot_file(name: str) -> bool:
+def is_slot_file(name: str) -> bool:
+    """Whether a slot may have that name."""
     try:
         check_slot_file(name)
     except InvalidName:

@@ -12,6 +12,9 @@ from typing import IO, Any, Protocol
 
 from ..errors import PoolNotFound, SlotNotFound, TooLarge
 
+LAST_NUMBER = 999_999_999
+"""The last number in a slot's name."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -105,8 +108,8 @@ def no_pool(pool_id: str) -> PoolNotFound:
 
 def file_name(number: int) -> str:
     """``img_0001.png`` for 1; raises TooLarge when the pool has used up all 999,999,999 names."""
-    if number > 999_999_999:
-        raise TooLarge("The pool has used up all names for slots; duplicate it", limit=999_999_999)
+    if number > LAST_NUMBER:
+        raise TooLarge("The pool has used up all names for slots; make a new one", limit=LAST_NUMBER)
     return f"img_{number:04d}.png"
 
 
