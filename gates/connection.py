@@ -7,6 +7,7 @@ explicitly, because the defaults differ between redis-py 5 and 8.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from redis.exceptions import (
     ClusterDownError,
     ClusterError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
@@ -60,6 +62,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same step may succeed later; anything else is a bug or a missing right."""
     if isinstance(error, _TRANSIENT):
         return not isinstance(error, redis.AuthenticationError)
+    if isinstance(error, RedisClusterException):
+        return str(error).startswith(("Redis Cluster cannot be connected", "All slots are not covered"))
     return isinstance(error, ResponseError) and str(error).startswith(_TRANSIENT_PREFIXES)
 
 
@@ -71,14 +75,33 @@ class Connection:
     """
 
     def __init__(self, settings: Settings, control: Any = None, blobs: Any = None) -> None:
-        """Connects lazily to ``settings.store_url``; the two clients may be given instead (fakeredis)."""
+        """Connects with the first use to ``settings.store_url``; the two clients may be given instead (fakeredis)."""
         self.settings = settings
-        self.control = control if control is not None else _client(settings, text=True)
-        self.blobs = blobs if blobs is not None else _client(settings, text=False)
+        self._control = control
+        self._blobs = blobs
+        self._making = threading.Lock()
 
-    def script(self, source: str) -> Script:
+    @property
+    def control(self) -> Any:
+        """The client that answers text. A cluster's asks its nodes when it is made, so this may fail like a command."""
+        if self._control is None:
+            with self._making:
+                if self._control is None:
+                    self._control = _client(self.settings, text=True)
+        return self._control
+
+    @property
+    def blobs(self) -> Any:
+        """The client that answers bytes; may fail as :attr:`control`."""
+        if self._blobs is None:
+            with self._making:
+                if self._blobs is None:
+                    self._blobs = _client(self.settings, text=False)
+        return self._blobs
+
+    def script(self, source: str) -> LuaScript:
         """The Lua script, sent by its digest and loaded when the server does not know it (any more)."""
-        return self.control.register_script(source)
+        return LuaScript(self, source)
 
     def pubsub(self) -> Any:
         """A fresh pub/sub object; one that met an error may never recover, so it is not to be reused."""
@@ -91,7 +114,7 @@ class Connection:
             yield
         except StoreUnavailable:
             raise
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             if not is_transient(error):
                 raise
             raise StoreUnavailable(
@@ -107,8 +130,24 @@ class Connection:
 
     def close(self) -> None:
         """Closes every connection."""
-        self.control.close()
-        self.blobs.close()
+        for client in (self._control, self._blobs):
+            if client is not None:
+                client.close()
+
+
+class LuaScript:
+    """A script of one connection; call it with ``keys``, ``args`` and, to queue it on a pipeline, ``client``."""
+
+    def __init__(self, connection: Connection, source: str) -> None:
+        self._connection = connection
+        self._source = source
+        self._script: Script | None = None
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Any] = (), client: Any = None) -> Any:
+        """Runs it; to be wrapped in :meth:`Connection.available` as every command."""
+        if self._script is None:
+            self._script = self._connection.control.register_script(self._source)
+        return self._script(keys=keys, args=args, client=client)
 
 
 def _client(settings: Settings, text: bool) -> Any:

@@ -19,9 +19,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from .connection import Connection
+from .errors import StoreUnavailable
 
 IDLE = 2.0
 """Seconds without a message before PING, and again before the connection counts as dead."""
@@ -60,22 +62,27 @@ class Listener:
             self._thread.join(IDLE + 1)
 
     def _run(self) -> None:
-        pause = 0.05
+        pause, said = 0.05, ""
         while not self._closed.is_set():
-            pubsub = self._connection.pubsub()
+            pubsub = None
             try:
-                self._serve(pubsub)
+                with self._connection.available():
+                    pubsub = self._connection.pubsub()
+                    self._serve(pubsub)
                 pause = 0.05
-            except (RedisError, OSError) as error:
+            except (StoreUnavailable, RedisError) as error:
+                if self.connected.is_set() or str(error) != said:
+                    log.warning("gatebus: the Redis subscription broke (%s); connecting again", error)
+                said = str(error)
                 if self.connected.is_set():
-                    log.warning("gatebus: the Redis subscription broke (%s); connecting again", type(error).__name__)
                     pause = 0.05
                 self.connected.clear()
                 self._closed.wait(pause * random.uniform(0.7, 1.3))
                 pause = min(pause * 2, 1.0)
             finally:
                 self.connected.clear()
-                _discard(pubsub)
+                if pubsub is not None:
+                    _discard(pubsub)
 
     def _serve(self, pubsub: Any) -> None:
         subscribed: set[str] = set()
@@ -93,7 +100,7 @@ class Listener:
                 last_heard, pinged = now, False
                 self._dispatch(message)
             elif now - last_heard > 2 * IDLE:
-                raise RedisError("no answer to PING on the subscription")
+                raise RedisConnectionError("no answer to PING on the subscription")
             elif now - last_heard > IDLE and not pinged:
                 pubsub.ping()
                 pinged = True

@@ -26,20 +26,19 @@ class GateBlobs:
 
     def __init__(self, connection: Connection, keys: Keys) -> None:
         self._connection = connection
-        self._redis = connection.blobs
         self._keys = keys
 
     def put(self, gate: Gate, preview: bytes, mask: bytes | None) -> None:
         """Writes what a person needs to see the gate."""
         with self._connection.available():
-            self._redis.set(self._keys.gate_preview(gate.id), preview, ex=UNNAMED)
+            self._connection.blobs.set(self._keys.gate_preview(gate.id), preview, ex=UNNAMED)
             if mask is not None and gate.mask:
-                self._redis.set(self._keys.gate_mask(gate.id, gate.mask), mask, ex=UNNAMED)
+                self._connection.blobs.set(self._keys.gate_mask(gate.id, gate.mask), mask, ex=UNNAMED)
 
     def put_image(self, gate: Gate, image: codec.Encoded) -> None:
         """Writes the whole image's parts."""
         with self._connection.available():
-            pipe, waiting = self._redis.pipeline(transaction=False), 0
+            pipe, waiting = self._connection.blobs.pipeline(transaction=False), 0
             for number, part in enumerate(image.parts):
                 pipe.set(self._keys.gate_image(gate.id, number), part, ex=UNNAMED)
                 waiting += memoryview(part).nbytes
@@ -52,19 +51,19 @@ class GateBlobs:
         """Writes a painted mask and returns its token."""
         token = secrets.token_hex(8)
         with self._connection.available():
-            self._redis.set(self._keys.gate_mask(gate_id, token), png, ex=UNNAMED)
+            self._connection.blobs.set(self._keys.gate_mask(gate_id, token), png, ex=UNNAMED)
         return token
 
     def drop_mask(self, gate_id: str, token: str) -> None:
         """Removes a mask that no record names any more."""
         if token:
             with self._connection.available():
-                self._redis.unlink(self._keys.gate_mask(gate_id, token))
+                self._connection.blobs.unlink(self._keys.gate_mask(gate_id, token))
 
     def persist(self, gate: Gate) -> None:
         """Takes the expiry off everything that the record names."""
         with self._connection.available():
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self._connection.blobs.pipeline(transaction=False)
             for key in self._named(gate):
                 pipe.persist(key)
             pipe.execute()
@@ -72,7 +71,7 @@ class GateBlobs:
     def expire(self, gate: Gate, keep: float) -> None:
         """Lets the bytes of an ended gate go: the images soon, preview and mask with the record (``keep`` seconds)."""
         with self._connection.available():
-            pipe = self._redis.pipeline(transaction=False)
+            pipe = self._connection.blobs.pipeline(transaction=False)
             for key in self._named(gate):
                 pipe.expire(key, UNNAMED if ":image:" in key else int(keep))
             pipe.execute()
@@ -91,7 +90,7 @@ class GateBlobs:
 
     def _get(self, key: str, gate_id: str, what: str) -> bytes:
         with self._connection.available():
-            data: bytes | None = self._redis.get(key)
+            data: bytes | None = self._connection.blobs.get(key)
         if data is None:
             raise GateNotFound(f"The {what} of that gate is not stored (any more)", gate=gate_id)
         return data

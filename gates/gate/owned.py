@@ -220,14 +220,12 @@ class OwnedGates:
         for waiting in chosen:
             if not waiting.announced:
                 self._announce(waiting)
-        calls = []
+        looks = []
         for waiting in chosen:
             gate, remaining = waiting.gate, waiting.remaining()
-            left = -1 if remaining is None else max(0, int(remaining * 1000))
-            calls.append((gate.id, (self._owner, gate.fence, self._redis.lease_ms, left, gate.rev)))
-        if calls:
-            for waiting, (code, row) in zip(chosen, self._redis.run_many("LOOK", calls), strict=True):
-                self._looked(waiting, code, row)
+            looks.append((gate.id, gate.fence, -1 if remaining is None else max(0, int(remaining * 1000)), gate.rev))
+        for waiting, (code, row) in zip(chosen, self._redis.look(self._owner, looks), strict=True):
+            self._looked(waiting, code, row)
 
     def _looked(self, waiting: RedisWaiting, code: str, row: dict[str, str]) -> None:
         gate_id = waiting.gate.id

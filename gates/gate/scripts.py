@@ -17,7 +17,7 @@ script whose first write needs memory, but lets one run whole that began without
 from __future__ import annotations
 
 _PRELUDE = """
-local id = ARGV[1]
+local gate, id = KEYS[1], ARGV[1]
 
 local function now()
   local t = redis.call('TIME')
@@ -25,15 +25,15 @@ local function now()
 end
 
 local function changed()
-  local rev = redis.call('HINCRBY', KEYS[1], 'rev', 1)
-  local data = cjson.encode({rev = rev, status = redis.call('HGET', KEYS[1], 'status')})
+  local rev = redis.call('HINCRBY', gate, 'rev', 1)
+  local data = cjson.encode({rev = rev, status = redis.call('HGET', gate, 'status')})
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'type', 'gate', 'id', id, 'data', data)
   redis.call('PUBLISH', KEYS[5], '')
   redis.call('PUBLISH', KEYS[2], id)
 end
 
 local function answer(code)
-  local reply = redis.call('HGETALL', KEYS[1])
+  local reply = redis.call('HGETALL', gate)
   table.insert(reply, 1, code)
   return reply
 end
@@ -43,10 +43,10 @@ local function finish(status, outcome, keep)
   redis.call('ZREM', KEYS[4], id)
   redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[2], id)
-  redis.call('HSET', KEYS[1], 'status', status, 'outcome', outcome, 'ended', at)
+  redis.call('HSET', gate, 'status', status, 'outcome', outcome, 'ended', at)
   redis.call('ZADD', KEYS[6], at, id)
   redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at - keep)
-  redis.call('PEXPIRE', KEYS[1], keep)
+  redis.call('PEXPIRE', gate, keep)
   changed()
 end
 
@@ -95,25 +95,37 @@ return answer('OK')
 """
 )
 
-# ARGV[3] owner, [4] fence, [5] lease ms, [6] ms to the deadline or -1, [7] the rev that the owner knows
-# SAME: nothing new (no fields follow) | OK | MISSING: the data set was lost | FENCED | ENDED
+# Many gates in one script: a cluster pipelines none. KEYS[7..] - the hashes of the second gate and of those behind it
+# ARGV[3] owner, [4] lease ms, then for each gate: id, fence, ms to the deadline or -1, the rev that the owner knows
+# One answer a gate. SAME: nothing new (no fields follow) | OK | MISSING: the data set was lost | FENCED | ENDED
 LOOK = (
     _PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'rev', 'orphaned')
-if not row[1] then return {'MISSING'} end
-if has_ended(row[1]) then return answer('ENDED') end
-if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
 local at = now()
-redis.call('ZADD', KEYS[3], at + ARGV[5], id)
-if ARGV[6] ~= '-1' and row[1] == 'waiting' then redis.call('ZADD', KEYS[4], at + ARGV[6], id) end
-if row[5] then
-  redis.call('HDEL', KEYS[1], 'orphaned')
-  changed()
+
+local function look(fence, left, rev)
+  local row = redis.call('HMGET', gate, 'status', 'owner', 'fence', 'rev', 'orphaned')
+  if not row[1] then return {'MISSING'} end
+  if has_ended(row[1]) then return answer('ENDED') end
+  if row[2] ~= ARGV[3] or row[3] ~= fence then return answer('FENCED') end
+  redis.call('ZADD', KEYS[3], at + ARGV[4], id)
+  if left ~= '-1' and row[1] == 'waiting' then redis.call('ZADD', KEYS[4], at + left, id) end
+  if row[5] then
+    redis.call('HDEL', gate, 'orphaned')
+    changed()
+    return answer('OK')
+  end
+  if row[4] == rev then return {'SAME'} end
   return answer('OK')
 end
-if row[4] == ARGV[7] then return {'SAME'} end
-return answer('OK')
+
+local answers = {}
+for i = 5, #ARGV, 4 do
+  local number = (i - 1) / 4
+  gate, id = KEYS[number == 1 and 1 or number + 5], ARGV[i]
+  answers[number] = look(ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
+end
+return answers
 """
 )
 
@@ -243,5 +255,16 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   reply[#reply + 1] = id
   reply[#reply + 1] = redis.call('ZSCORE', KEYS[2], id) or ''
 end
+return reply
+"""
+
+# KEYS[1] - the gate's hash, KEYS[2] - leases; ARGV[1] - the gate's id
+# {ALIVE or OVERDUE, field, value, ...}
+RECORD = """
+local t = redis.call('TIME')
+local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
+local reply = redis.call('HGETALL', KEYS[1])
+local alive = lease and tonumber(lease) > t[1] * 1000 + math.floor(t[2] / 1000)
+table.insert(reply, 1, alive and 'ALIVE' or 'OVERDUE')
 return reply
 """
