@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,10 @@ class _Opened:
     store: Store
     waiter: Waiter
     image: torch.Tensor
-    loaded: torch.Tensor | None
-    """The mask loaded from the bus."""
-    stored: bool
-    """Whether the store has the whole image already."""
+    mask: torch.Tensor | None
+    """The mask to pass on unless one is painted: loaded from the bus, else wired; None when there is neither."""
+    upload: Future[object] | None = None
+    """The whole image on its way to the store, None when it is there already."""
 
 
 class ImageGate:
@@ -119,36 +120,28 @@ class ImageGate:
             return _nothing()
         at = comfy.place(unique_id, dynprompt, extra_pnginfo)
         with Pause(at) as pause:
-            opened = await pause.step(lambda: _open(question, at, image), discard=_withdraw)
+            opened = await pause.step(lambda: _open(pause, question, at, image, mask), discard=_withdraw)
             if opened is None:
                 return _nothing()
-            return await _pass(pause, question, at, opened, mask)
+            return await _pass(pause, question, at, opened)
 
 
-async def _pass(
-    pause: Pause, question: Question, at: comfy.Place, opened: _Opened, wired: torch.Tensor | None
-) -> tuple[Any, ...]:
+async def _pass(pause: Pause, question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
     """Waits for the decision and carries it out."""
-    waiter = opened.waiter
-    comfy.announce(at, waiter.gate.id)
-    upload = None
-    if not opened.stored:
-        upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
     try:
-        await pause.decided(waiter)
-        if waiter.decision is not None and waiter.decision.kind != "route":
-            raise comfy.interruption()
-        return await pause.patiently(lambda: _carry_out(question, at, opened, wired))
+        return await pause.patiently(lambda: _carry_out(question, at, opened), when=opened.waiter.on_decision)
     except BaseException as error:
-        _end(waiter, error)
+        _end(opened.waiter, error)
         raise
     finally:
-        if upload is not None:
-            upload.cancel()
+        if opened.upload is not None:
+            opened.upload.cancel()
 
 
-def _open(question: Question, at: comfy.Place, image: torch.Tensor | None) -> _Opened | None:
-    """Opens the gate (in a thread); None when there is no image to ask about."""
+def _open(
+    pause: Pause, question: Question, at: comfy.Place, image: torch.Tensor | None, wired: torch.Tensor | None
+) -> _Opened | None:
+    """Opens the gate and makes it known (in a thread); None when there is no image to ask about."""
     store = comfy.store()
     resumed = _resumed(store, question, at, image is not None)
     loaded = None
@@ -164,6 +157,8 @@ def _open(question: Question, at: comfy.Place, image: torch.Tensor | None) -> _O
         image = to_tensor(content.image)
         loaded = None if content.mask is None else to_tensor(content.mask)
     array = to_array(image)
+    given = wired if loaded is None else loaded
+    mask = None if given is None else fit_mask(given, image)
     gate = Gate(
         id=resumed or uuid.uuid4().hex,
         prompt_id=at.prompt_id,
@@ -183,7 +178,12 @@ def _open(question: Question, at: comfy.Place, image: torch.Tensor | None) -> _O
         get_id=question.get_id,
     )
     waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout)
-    return _Opened(store, waiter, image, loaded, stored)
+    pause.watch(waiter)
+    comfy.announce(at, gate.id)
+    opened = _Opened(store, waiter, image, mask)
+    if not stored:
+        opened.upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
+    return opened
 
 
 def _resumed(store: Store, question: Question, at: comfy.Place, wired: bool) -> str:
@@ -208,32 +208,34 @@ def _store_image(opened: _Opened, question: Question) -> None:
         opened.waiter.store_image(codec.encode(to_array(opened.image), question.format, compression))
 
 
-def _carry_out(question: Question, at: comfy.Place, opened: _Opened, wired: torch.Tensor | None) -> tuple[Any, ...]:
+def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
     """Acknowledges the decision, publishes what passed, and makes the outputs (in a thread).
 
     Raises StoreUnavailable when it has to be done again, Fenced when another owner has the gate.
     """
-    if opened.waiter.decision is None:
+    decision = opened.waiter.decision
+    if decision is None:
         gate = opened.waiter.gate
         raise GateClosed(f"The gate was ended elsewhere ({gate.outcome or gate.status})", gate=gate.id)
-    # In the store another decision may have been first.
-    decision = opened.waiter.apply()
+    if decision.kind == "route":
+        # In the store another decision may have been first.
+        decision = opened.waiter.apply()
     if decision.kind != "route":
         raise comfy.interruption()
-    image = opened.image
-    png = opened.waiter.mask()
-    painted = None if png is None else to_tensor(to_floats(codec.decode_png(png)[..., 0]))
-    given = next((mask for mask in (painted, opened.loaded, wired) if mask is not None), None)
-    mask = empty_mask(image) if given is None else fit_mask(given, image)
+    image, mask = opened.image, opened.mask
+    painted = opened.waiter.mask()
+    if painted is not None:
+        mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
     if question.send_id:
         opened.store.buses.publish(
             question.send_id,
             to_array(image),
-            None if given is None else mask_to_array(mask),
+            None if mask is None else mask_to_array(mask),
             format=question.format,
             meta=BusMeta(opened.store.settings.instance, at.workflow, question.labels[decision.route - 1]),
         )
-    return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
+    routes = [image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)]
+    return (empty_mask(image) if mask is None else mask, *routes)
 
 
 def _end(waiter: Waiter, error: BaseException) -> None:
@@ -248,6 +250,7 @@ def _end(waiter: Waiter, error: BaseException) -> None:
 
 
 def _withdraw(opened: _Opened | None) -> None:
+    """Ends a gate that was opened after its prompt had been stopped."""
     if opened is not None:
         opened.waiter.close("interrupted")
 

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Subscribe = Callable[[Callable[[], None]], object]
+"""Takes a callback, and calls it once, from any thread."""
+
 # Steps are short or bounded by the socket's timeout; uploads may take long, so they wait for each other only.
 _STEPS = ThreadPoolExecutor(16, "gatebus-step")
 _UPLOADS = ThreadPoolExecutor(2, "gatebus-upload")
@@ -76,14 +79,23 @@ class Pause:
         if self._group.count == 0:
             _siblings.pop(self._key, None)
 
-    async def step(self, call: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
-        """The result of the blocking call, made in a thread.
+    async def step(
+        self, call: Callable[[], T], discard: Callable[[T], object] | None = None, when: Subscribe | None = None
+    ) -> T:
+        """The result of the blocking call, made in a thread: at once, or as soon as ``when`` calls back.
 
         When the prompt is stopped meanwhile, the call is left behind; what it then still returns
         goes to ``discard``.
         """
-        future = _STEPS.submit(call)
+        future: Future[T] = Future()
+
+        def start() -> None:
+            if future.set_running_or_notify_cancel():
+                _STEPS.submit(_run, call, future)
+
         try:
+            # Straight from the callback's thread: by way of the event loop it would take longer.
+            (when or _at_once)(start)
             await self._until(lambda wake: future.add_done_callback(lambda _: wake()))
         except BaseException:
             if not future.cancel():
@@ -91,47 +103,47 @@ class Pause:
             raise
         return future.result()
 
-    async def patiently(self, call: Callable[[], T]) -> T:
+    async def patiently(self, call: Callable[[], T], when: Subscribe) -> T:
         """As :meth:`step`, but a store that does not answer is asked again until it does or the prompt is stopped."""
+        try:
+            return await self.step(call, when=when)
+        except StoreUnavailable as error:
+            log.warning("gatebus: %s", error.message)
+            comfy.notice(self._at, "warn", f"The gate was decided and goes on later. {error.message}")
         rest = 0.1
         while True:
+            await self._rest(rest)
             try:
                 return await self.step(call)
             except StoreUnavailable as error:
-                if rest == 0.1:
-                    log.warning("gatebus: %s", error.message)
-                    comfy.notice(self._at, "warn", f"The gate was decided and goes on later. {error.message}")
-                await self._rest(rest)
+                log.debug("gatebus: %s", error.message)
                 rest = min(2 * rest, LONGEST_REST)
 
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         await self._until(lambda wake: loop.call_later(seconds, wake))
 
-    async def decided(self, waiter: Waiter) -> None:
-        """Returns when the gate is decided, or has ended elsewhere."""
+    def watch(self, waiter: Waiter) -> None:
+        """Stops the prompt, busy nodes included, when that is the decision; from any thread.
 
-        def subscribe(wake: Callable[[], None]) -> None:
-            def seen() -> None:
-                if waiter.decision is not None and waiter.decision.kind != "route":
-                    self._stop_prompt()
-                wake()
+        To be called where the gate is opened: while a sampler keeps the event loop busy, nothing
+        else of this node runs.
+        """
 
-            waiter.on_decision(seen)
+        def seen() -> None:
+            if waiter.decision is not None and waiter.decision.kind != "route":
+                self._stop_prompt()
 
-        await self._until(subscribe)
+        waiter.on_decision(seen)
 
     def _stop_prompt(self) -> None:
-        """Stops the nodes that are busy in this prompt; from any thread.
-
-        The prompt can't end, and another begin, while ``_over`` is false: its end waits for this
-        call to leave.
-        """
+        """Tells ComfyUI to stop this prompt, unless it has left this node by then."""
+        # As long as ``_over`` is false, the prompt can't have ended and another begun: its end waits for the lock.
         with self._inside:
             if not self._over:
                 comfy.interrupt()
 
-    async def _until(self, subscribe: Callable[[Callable[[], None]], object]) -> None:
+    async def _until(self, subscribe: Subscribe) -> None:
         """Returns once the callback given to ``subscribe`` is called, from any thread; raises when the prompt stops."""
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()
@@ -166,6 +178,19 @@ def in_background(call: Callable[[], object], what: str, long: bool = False) -> 
     future = (_UPLOADS if long else _STEPS).submit(call)
     future.add_done_callback(lambda done: _log_failure(done, what))
     return future
+
+
+def _at_once(start: Callable[[], None]) -> None:
+    start()
+
+
+def _run(call: Callable[[], T], future: Future[T]) -> None:
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 (handed to who waits, whatever it is)
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 def _log_failure(done: Future[object], what: str) -> None:

@@ -97,8 +97,15 @@ class ComfyUI:
             client = Client(http)
             async with http.ws_connect("/ws", params={"clientId": client.id}) as socket:
                 reader = asyncio.create_task(client.listen(socket))
-                yield client
-                reader.cancel()
+                try:
+                    yield client
+                except BaseException:
+                    # What a failed test left waiting must not hold up the next one.
+                    await client.ask("POST", "/queue", json={"clear": True})
+                    await client.ask("POST", "/interrupt", json={})
+                    raise
+                finally:
+                    reader.cancel()
 
 
 class Client:
