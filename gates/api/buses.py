@@ -24,7 +24,7 @@ async def list_buses(call: Call) -> web.Response:
     """Lists the newest version of every bus, last published first."""
     heads = await call.run(call.store.buses.heads)
     return await call.answer(
-        {"buses": [head.to_json() for head in heads], "unavailable": call.store.unavailable()}, large=True
+        {"buses": [head.to_json() for head in heads], "unavailable": await call.run(call.store.unavailable)}, large=True
     )
 
 

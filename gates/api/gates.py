@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidInput, NotFound, StoreUnavailable
 from ..gate.record import ENDED, LIVE, MAX_ROUTES, Decision, Gate, make_decision
 from ..names import TEXT_LIMIT
+from ..store import Store
 from .call import Call
 from .route import JSON_LIMIT, Field, Route
 
@@ -24,25 +26,31 @@ LIST_LIMIT = 1000
 
 async def list_gates(call: Call) -> web.Response:
     """Lists gates, oldest first; while the shared store is away those of this process."""
-    wanted = call.query["status"]
-    reason = call.store.unavailable()
+    wanted, limit = call.query["status"], call.query["limit"]
+
+    def look() -> dict[str, Any]:
+        gates, reason = records(call.store, live=wanted == "live" or wanted in LIVE)
+        if wanted not in ("live", "all"):
+            gates = [gate for gate in gates if gate.status == wanted]
+        for name in ("instance", "workflow"):
+            if call.query[name]:
+                gates = [gate for gate in gates if getattr(gate, name) == call.query[name]]
+        return to_json(gates, limit, reason)
+
+    return await call.answer(await call.run(look), large=True)
+
+
+def records(store: Store, live: bool = True) -> tuple[list[Gate], str]:
+    """(gates, why the store is away or ""); blocks."""
     try:
-        gates = await call.run(call.store.gates.records, live=wanted == "live" or wanted in LIVE)
+        return store.gates.records(live=live), store.unavailable()
     except StoreUnavailable as error:
-        gates, reason = [], reason or error.message
-    if wanted not in ("live", "all"):
-        gates = [gate for gate in gates if gate.status == wanted]
-    for name in ("instance", "workflow"):
-        if call.query[name]:
-            gates = [gate for gate in gates if getattr(gate, name) == call.query[name]]
-    shown = gates[: call.query["limit"]]
-    return await call.answer(
-        {"gates": await call.run(_to_json, shown), "total": len(gates), "unavailable": reason}, large=True
-    )
+        return [], error.message
 
 
-def _to_json(gates: list[Gate]) -> list[object]:
-    return [gate.to_json() for gate in gates]
+def to_json(gates: list[Gate], limit: int, reason: str) -> dict[str, Any]:
+    """A list of gates as the API answers it."""
+    return {"gates": [gate.to_json() for gate in gates[:limit]], "total": len(gates), "unavailable": reason}
 
 
 async def get_gate(call: Call) -> web.Response:

@@ -34,7 +34,7 @@ async def add_image(call: Call) -> web.Response:
     if not fields["image"]:
         raise InvalidInput("The form has no image", what="image")
     picture = await call.compute(read_image, fields["image"], call.store.settings)
-    manifest = await call.compute(add_picture, call, picture, fields["pool_id"])
+    manifest, _ = await call.compute(add_picture, call, picture, fields["pool_id"])
     return await call.answer(_to_json(manifest), large=True)
 
 

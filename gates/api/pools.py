@@ -28,7 +28,7 @@ async def list_pools(call: Call) -> web.Response:
     """Lists every pool by name."""
     infos = await call.run(call.store.pools.infos)
     return await call.answer(
-        {"pools": [asdict(info) for info in infos], "unavailable": call.store.unavailable()}, large=True
+        {"pools": [asdict(info) for info in infos], "unavailable": await call.run(call.store.unavailable)}, large=True
     )
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from ..codec import Picture, read_image
 from ..errors import SlotNotFound
 from ..png import SIGNATURE
-from ..pool.manifest import Manifest, Slot
+from ..pool.manifest import Manifest, Slot, file_number
 from .answer import IMMUTABLE, has_already, not_modified
 from .buses import DIGEST, SIZE
 from .call import Call
@@ -21,24 +21,21 @@ from .route import FILES_JSON_LIMIT, Field, Route, Run
 async def add_slot(call: Call) -> web.Response:
     """Adds the image as a new slot, at the end or before another; makes the pool when it is new."""
     picture = await call.image()
-    return await answer_added(call, picture, call.path["pool_id"], call.query["label"], call.query["before"])
+    pool_id, label, before = call.path["pool_id"], call.query["label"], call.query["before"]
+    manifest, file = await call.compute(add_picture, call, picture, pool_id, label, before)
+    added = [file] if file else []
+    return await answer_edit(call, manifest, added, added=added)
 
 
-async def answer_added(call: Call, picture: Picture, pool_id: str, label: str, before: str | None) -> web.Response:
-    """Stores the picture as a slot and answers the pool with the new slot's file in ``added``."""
-    manifest = await call.compute(add_picture, call, picture, pool_id, label, before)
-    # A name is never used again, so the newest one is the one just given.
-    added = max((slot.file for slot in manifest.slots), key=_sequence)
-    return await answer_edit(call, manifest, [added], added=[added])
-
-
-def add_picture(call: Call, picture: Picture, pool_id: str, label: str = "", before: str | None = None) -> Manifest:
-    """Encodes the picture and adds it; blocks."""
-    return call.store.pools.add(pool_id, [(call.encode(picture.pixels), label)], before)
-
-
-def _sequence(file: str) -> int:
-    return int(file[4:-4])
+def add_picture(
+    call: Call, picture: Picture, pool_id: str, label: str = "", before: str | None = None
+) -> tuple[Manifest, str]:
+    """Encodes the picture and adds it; returns the pool and the new slot's file, "" when it is gone again. Blocks."""
+    png = call.encode(picture.pixels)
+    manifest = call.store.pools.add(pool_id, [(png, label)], before)
+    # Others may have added slots in between: it is the newest one with this very image.
+    digest = _digest(png)
+    return manifest, max((slot.file for slot in manifest.slots if slot.digest == digest), key=file_number, default="")
 
 
 async def remove_slots(call: Call) -> web.Response:

@@ -29,7 +29,7 @@ async def get_status(call: Call) -> web.Response:
             "version": __version__,
             "instance": settings.instance,
             "store": settings.store_url.partition(":")[0] or "local",
-            "unavailable": call.store.unavailable(),
+            "unavailable": await call.run(call.store.unavailable),
             "role": call.caller.role,
             "streams": {"open": len(call.api.streams), "limit": MAX_STREAMS},
             "limits": {name: getattr(settings, name) for name in LIMITS},

@@ -69,7 +69,7 @@ class Stream:
     async def run(self) -> None:
         """Sends until it is ended or its reader is gone (ConnectionError, TimeoutError)."""
         await self._send(b"retry: 2000\n\n")
-        reason = self._store.unavailable()
+        reason = await self._streams.call(self._store.unavailable)
         if reason:
             await self._send(status_message(reason))
         while not self._ended:

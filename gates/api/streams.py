@@ -29,7 +29,7 @@ from ..events import Event
 from ..store import Store
 from .answer import SAFE_HEADERS, as_json
 from .call import Call
-from .gates import LIST_LIMIT
+from .gates import LIST_LIMIT, to_json
 from .route import Field, Route
 from .stream import LOOK_AGAIN, Stream, event_message, status_message
 
@@ -152,9 +152,9 @@ class Streams:
                     else:
                         cursor = events[-1].cursor if events else cursor
                         self._hand_out(events)
-                    now = store.unavailable()
+                    now = await self.call(store.unavailable)
                 except StoreUnavailable as error:
-                    now = store.unavailable() or error.message
+                    now = error.message
                 except Exception:
                     log.exception("gatebus: the event stream's reader failed; it looks again in %g s", LOOK_AGAIN)
                     now = reason
@@ -178,9 +178,7 @@ class Streams:
 
 def _take_snapshot(store: Store) -> tuple[str, bytes]:
     cursor = store.events.cursor()
-    gates = store.gates.records(live=True)
-    shown = [gate.to_json() for gate in gates[:LIST_LIMIT]]
-    data = as_json({"gates": shown, "total": len(gates), "unavailable": store.unavailable()})
+    data = as_json(to_json(store.gates.records(live=True), LIST_LIMIT, store.unavailable()))
     return cursor, b"id: %s\nevent: snapshot\ndata: %s\n\n" % (cursor.encode(), data)
 
 
