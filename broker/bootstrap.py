@@ -54,12 +54,11 @@ class Venv:
 
     def has(self, extras: Sequence[str]) -> bool:
         """Whether the extras were installed from the pyproject.toml of now, by this Python, at this place."""
-        stamp = self._read()
-        return stamp is not None and stamp["of"] == self._identity() and set(extras) <= set(stamp["extras"])
+        return set(extras) <= self._installed()
 
     def usable(self) -> bool:
-        """Whether its interpreter runs and is of this Python's version; it does not when its base was removed."""
-        code = "import sys; print(*sys.version_info[:2])"
+        """Whether its interpreter runs, has pip and is of this Python's version; its base may have been removed."""
+        code = "import pip, sys; print(*sys.version_info[:2])"
         try:
             answer = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=False)
         except OSError:
@@ -79,11 +78,11 @@ class Venv:
 
     def install(self, extras: Sequence[str]) -> None:
         """Installs the checkout (editable) with the extras, and stamps that."""
-        stamp = self._read()
-        held = set(stamp["extras"]) if stamp is not None and stamp["of"] == self._identity() else set()
+        held = self._installed()
         self._stamp.unlink(missing_ok=True)
-        wanted = f"{self._root}[{','.join(extras)}]"
-        run([self.python, "-m", "pip", "install", "--disable-pip-version-check", "-e", wanted])
+        wanted = f".[{','.join(extras)}]"
+        # In the checkout and as ".": a folder's name may hold what pip would read as something else.
+        run([self.python, "-m", "pip", "install", "--disable-pip-version-check", "-e", wanted], folder=self._root)
         for extra in extras:
             held |= CONTAINS.get(extra, {extra})
         self._stamp.write_text(json.dumps({"of": self._identity(), "extras": sorted(held)}), encoding="utf-8")
@@ -93,12 +92,14 @@ class Venv:
         place = f"{self._root}\n{sys.version_info[0]}.{sys.version_info[1]}\n"
         return hashlib.sha256(place.encode() + content).hexdigest()
 
-    def _read(self) -> dict[str, list[str]] | None:
+    def _installed(self) -> set[str]:
+        """The extras that are there; none when anything else has changed."""
         try:
             stamp = json.loads(self._stamp.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            return None
-        return stamp if isinstance(stamp, dict) and {"of", "extras"} <= set(stamp) else None
+            return set()
+        current = isinstance(stamp, dict) and stamp.get("of") == self._identity()
+        return set(stamp["extras"]) if current else set()
 
 
 def prepare(root: Path, job: str) -> Venv:
@@ -148,9 +149,9 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(command: Sequence[str], environ: dict[str, str] | None = None) -> None:
+def run(command: Sequence[str], environ: dict[str, str] | None = None, folder: Path | None = None) -> None:
     """Runs it with its output shown; raises BootstrapError when it fails."""
-    code = shown(command, environ)
+    code = shown(command, environ, folder)
     if code != 0:
         raise BootstrapError(f"{shlex.join(command[:4])} … failed with exit code {code}")
 

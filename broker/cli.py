@@ -1,0 +1,64 @@
+"""The ``gatebus`` command: runs the broker, and lists and decides on the store itself, without one.
+
+An error is one line on stderr and an exit code: 2 for what is not accepted, 3 for what is not
+there, 4 for a conflict (another decision stands), 5 while the store does not answer, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+from redis.exceptions import RedisError
+
+from gates import __version__
+from gates.errors import GatebusError
+
+from .access import Access
+from .commands import content, gates, serving
+
+EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
+"""HTTP status of an error -> exit code; 1 for any other."""
+
+
+class Commands(click.Group):
+    """The group; no error of ours leaves it as a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command."""
+        try:
+            return super().invoke(context)
+        except GatebusError as error:
+            return _fail(context, error.message, EXIT_CODES.get(error.status, 1))
+        except RedisError as error:
+            # What is no outage: a wrong password, missing rights, another kind of server.
+            return _fail(context, f"Redis refuses: {error}", 5)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            return _fail(context, str(error), 1)
+
+
+def _fail(context: click.Context, message: str, code: int) -> None:
+    click.echo(f"gatebus: {' '.join(message.split())}", err=True)
+    context.exit(code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--url", metavar="URL", help="The store, e.g. redis://host:6379/0. Default: GATEBUS_STORE_URL.")
+@click.version_option(__version__, package_name="gatebus")
+@click.pass_context
+def cli(context: click.Context, url: str | None) -> None:
+    """Gates, buses and pools of ComfyUI workflows: see what waits, decide it, run the broker."""
+    logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(levelname)s %(message)s")
+    context.obj = Access(url)
+
+
+for command in (*serving.COMMANDS, *gates.COMMANDS, *content.COMMANDS):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Runs the command of this process."""
+    cli(prog_name="gatebus")

@@ -1,0 +1,1 @@
+"""The commands of ``gatebus``, by what they are about."""

@@ -1,0 +1,171 @@
+"""The commands about gates: list, follow, show, decide."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from gates.codec import encode_png, read_mask
+from gates.errors import GateNotFound, InvalidInput, StoreUnavailable
+from gates.gate.record import Gate, make_decision
+from gates.names import check_gate_id, check_int
+from gates.store import Store
+
+from ..access import Access
+from .table import age, as_json, clean, table
+
+LOOK_AGAIN = 2.0
+"""Seconds after which ``gates --watch`` looks although nothing woke it."""
+
+_json = click.option("--json", "as_data", is_flag=True, help="JSON, as the HTTP API gives it.")
+_by = click.option("--by", default="", metavar="NAME", help="Who decides, for people.")
+
+
+@click.command("gates")
+@click.option("--watch", is_flag=True, help="Go on, with a line for every change, until Ctrl-C.")
+@_json
+@click.pass_obj
+def list_gates(access: Access, watch: bool, as_data: bool) -> None:
+    """List what waits for a decision, oldest first."""
+    with access.store() as store:
+        if watch:
+            try:
+                _watch(store, as_data)
+            except KeyboardInterrupt:
+                return
+        elif as_data:
+            click.echo(as_json([gate.to_json() for gate in store.gates.records()]))
+        else:
+            _print_table(store.gates.records())
+
+
+@click.command()
+@click.argument("gate_id", metavar="ID")
+@_json
+@click.pass_obj
+def show(access: Access, gate_id: str, as_data: bool) -> None:
+    """Show one gate. ID may be cut short, as long as it is the only one that begins so."""
+    with access.store() as store:
+        shown = _find(store, gate_id).to_json()
+    if as_data:
+        click.echo(as_json(shown))
+        return
+    for name, value in shown.items():
+        if value not in ("", 0, None, False, []):
+            click.echo(f"{name:14} {clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))}")
+
+
+@click.command()
+@click.argument("gate_id", metavar="ID")
+@click.argument("number", metavar="K", type=int)
+@_by
+@click.option("--text", default="", help="A text that goes with the decision.")
+@click.option(
+    "--mask", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An image: white is painted."
+)
+@click.pass_obj
+def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: Path | None) -> None:
+    """Decide that the gate takes route K. The first decision wins; to repeat it is no error."""
+    decision = make_decision("route", number, by=by, text=text)
+    with access.store() as store:
+        gate = _find(store, gate_id)
+        # Before the mask is stored: what is refused must leave nothing behind.
+        check_int(number, "route", 1, gate.routes)
+        if mask is not None:
+            if not gate.width or not gate.height:
+                raise InvalidInput("This gate shows no image, so it takes no mask")
+            pixels = read_mask(mask.read_bytes(), store.settings, gate.width, gate.height)
+            store.gates.set_mask(gate.id, encode_png(pixels, store.settings.compression))
+        gate = store.gates.decide(gate.id, decision)
+    label = gate.labels[number - 1] if number <= len(gate.labels) else ""
+    click.echo(f"{gate.id} takes route {number}{clean(f' ({label})') if label else ''}")
+
+
+@click.command()
+@click.argument("gate_id", metavar="ID")
+@_by
+@click.pass_obj
+def cancel(access: Access, gate_id: str, by: str) -> None:
+    """Decide that the gate's prompt is stopped."""
+    with access.store() as store:
+        gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by))
+    click.echo(f"{gate.id} is cancelled")
+
+
+def _find(store: Store, text: str) -> Gate:
+    """The gate of that id, or of the one id that begins so; raises InvalidName, InvalidInput or GateNotFound."""
+    if not re.fullmatch(r"[0-9a-f]{4,31}", text):
+        return store.gates.get(check_gate_id(text))
+    found = [gate for gate in store.gates.records(live=False) if gate.id.startswith(text)]
+    if len(found) > 1:
+        raise InvalidInput(f"{len(found)} gates begin with {text}: {', '.join(gate.id for gate in found[:5])}")
+    if not found:
+        raise GateNotFound(f"No gate begins with {text}")
+    return found[0]
+
+
+def _watch(store: Store, as_data: bool) -> None:
+    """Prints what waits, then each change; over outages of the store and lost events."""
+    woken = threading.Event()
+    unsubscribe = store.events.subscribe(woken.set)
+    cursor, away = "", ""
+    try:
+        while True:
+            woken.clear()
+            try:
+                events = store.events.since(cursor) if cursor else None
+                if events is None:
+                    cursor = store.events.cursor()
+                    changed = [gate.id for gate in store.gates.records()]
+                else:
+                    cursor = events[-1].cursor if events else cursor
+                    # Several changes of one gate between two looks are one line: the state of now.
+                    changed = list(dict.fromkeys(event.id for event in events if event.type == "gate"))
+                for gate_id in changed:
+                    _print_line(store, gate_id, as_data)
+                away = ""
+            except StoreUnavailable as error:
+                if not away:
+                    click.echo(f"gatebus: {error.message}", err=True)
+                away = error.message
+            woken.wait(LOOK_AGAIN)
+    finally:
+        unsubscribe()
+
+
+def _print_line(store: Store, gate_id: str, as_data: bool) -> None:
+    try:
+        gate = store.gates.get(gate_id)
+    except GateNotFound:
+        return
+    if as_data:
+        click.echo(json.dumps(gate.to_json(), ensure_ascii=False))
+    else:
+        click.echo(f"{time.strftime('%H:%M:%S')}  " + "  ".join(clean(cell) for cell in _cells(gate)))
+
+
+def _print_table(gates: list[Gate]) -> None:
+    if gates:
+        click.echo(table(("id", "status", "age", "pixels", "routes", "title"), [_cells(gate) for gate in gates]))
+    else:
+        click.echo("Nothing waits.")
+
+
+def _cells(gate: Gate) -> tuple[str, ...]:
+    names = [f"{number}{' ' if label else ''}{label}" for number, label in enumerate(gate.labels, 1)]
+    routes = ", ".join(names) if any(gate.labels) else f"1 to {gate.routes}"
+    size = f"{gate.batch} x {gate.width} x {gate.height}" if gate.batch != 1 else f"{gate.width} x {gate.height}"
+    state = (
+        gate.status
+        if gate.decision is None
+        else f"{gate.status}: {gate.decision.kind} {gate.decision.route or ''}".rstrip()
+    )
+    return gate.id, state, age(gate.opened), size, routes, gate.title or gate.workflow
+
+
+COMMANDS = (list_gates, show, route, cancel)
