@@ -77,6 +77,8 @@ class Connection:
     def __init__(self, settings: Settings, control: Any = None, blobs: Any = None) -> None:
         """Connects with the first use to ``settings.store_url``; the two clients may be given instead (fakeredis)."""
         self.settings = settings
+        self.away = ""
+        """Why the last step failed that found Redis away, "" when the last one found it there."""
         self._control = control
         self._blobs = blobs
         self._making = threading.Lock()
@@ -112,16 +114,17 @@ class Connection:
         """Turns what says "Redis is away" into StoreUnavailable; the outcome of a write inside is then unknown."""
         try:
             yield
+            self.away = ""
         except StoreUnavailable:
             raise
         except (RedisError, RedisClusterException, OSError) as error:
             if not is_transient(error):
                 raise
-            raise StoreUnavailable(
+            self.away = (
                 f"Redis at {self.settings.safe_url} does not answer ({type(error).__name__}). "
-                "It will be used again as soon as it is back.",
-                reason=type(error).__name__,
-            ) from error
+                "It will be used again as soon as it is back."
+            )
+            raise StoreUnavailable(self.away, reason=type(error).__name__) from error
 
     def ping(self) -> None:
         """Raises StoreUnavailable when Redis does not answer."""

@@ -7,15 +7,35 @@ of it is announced when Redis is back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .bus.disk import DiskBuses
+from .bus.mirrored import MirroredBuses
 from .bus.record import BusStore
-from .events import Events
+from .bus.redis import RedisBuses
+from .connection import Connection
+from .errors import InvalidSetting, StoreUnavailable
+from .events import Events, LocalEvents, RedisEvents
+from .gate.local import LocalGates
 from .gate.record import GateStore
+from .gate.redis import RedisGates
+from .instance import Identity, claim_identity
+from .keys import Keys
+from .listener import Listener
+from .pool.disk import DiskPools
 from .pool.manifest import PoolStore
+from .pool.mirrored import MirroredPools
+from .pool.redis import RedisPools
 from .settings import Settings
+
+POOLS_FOLDER = "grid_pool"
+BUSES_FOLDER = "gate_bus"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,15 +49,81 @@ class Store:
     events: Events
     unavailable: Callable[[], str] = field(default=lambda: "")
     """Why the shared store can't be reached right now, "" when it can (or none is configured)."""
+    closers: tuple[Callable[[], None], ...] = ()
+    """What :meth:`close` calls, in this order."""
 
     def close(self) -> None:
-        """Ends the threads and connections."""
-        raise NotImplementedError
+        """Ends the threads and connections; gates that still wait are withdrawn."""
+        for close in self.closers:
+            close()
 
 
 def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
     """The store that the settings name. ``disk_dir`` holds the pools and buses, ``state_dir`` the journals.
 
-    Never raises when Redis is away: it is then used as soon as it answers.
+    Never raises when Redis is away: it is then used as soon as it answers. Raises
+    InvalidSetting when settings do not fit together.
     """
-    raise NotImplementedError
+    disk_dir = settings.disk_dir or disk_dir
+    state_dir = settings.state_dir or state_dir
+    identity = claim_identity(state_dir)
+    if not settings.store_url:
+        events = LocalEvents()
+        gates = LocalGates(settings, identity.owner, events)
+        return Store(
+            settings,
+            gates,
+            DiskBuses(disk_dir / BUSES_FOLDER, settings, events),
+            DiskPools(disk_dir / POOLS_FOLDER, settings, events),
+            events,
+            closers=(gates.close, identity.lock.close),
+        )
+    if settings.replicas and "+cluster" in settings.store_url:
+        raise InvalidSetting(
+            "GATEBUS_REPLICAS works with one Redis or Sentinel, not with a cluster", setting="replicas"
+        )
+    return _open_redis(settings, disk_dir, identity)
+
+
+def _open_redis(settings: Settings, disk_dir: Path, identity: Identity) -> Store:
+    connection = Connection(settings)
+    keys = Keys(settings.namespace)
+    listener = Listener(connection)
+    events = RedisEvents(connection, keys, listener)
+    gates = RedisGates(connection, keys, listener, identity.owner)
+    # The disk's stores have no events of their own: Redis tells of an edit when it is there.
+    buses = MirroredBuses(
+        RedisBuses(connection, keys, settings, events), DiskBuses(disk_dir / BUSES_FOLDER, settings), settings
+    )
+    pools = MirroredPools(RedisPools(connection, keys, settings, events), DiskPools(disk_dir / POOLS_FOLDER, settings))
+    catching_up = CatchUp(settings.tick, [connection.ping, buses.catch_up, pools.catch_up])
+    closers = (gates.close, catching_up.close, pools.close, listener.close, connection.close, identity.lock.close)
+    return Store(settings, gates, buses, pools, events, lambda: connection.away, closers)
+
+
+class CatchUp:
+    """Brings to Redis what was done while it was away, as soon as it is back: one thread that tries every tick."""
+
+    def __init__(self, tick: float, steps: Sequence[Callable[[], object]]) -> None:
+        self._tick = tick
+        self._steps = steps
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gatebus-catch-up", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread after the step that it is in."""
+        self._closed.set()
+        self._thread.join(5)
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._tick):
+            for step in self._steps:
+                try:
+                    step()
+                except StoreUnavailable as error:
+                    log.debug("gatebus: %s", error)
+                    break
+                except Exception:
+                    # The thread must live on: the next tick tries again.
+                    log.exception("gatebus: what was done while Redis was away could not be brought there")
