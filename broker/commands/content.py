@@ -60,12 +60,10 @@ def get_bus(access: Access, name: str, file: Path, frame: int, mask: bool) -> No
     """Write an image of the bus to FILE, as PNG; - writes it to stdout. cp1@-1 is the version before the newest."""
     bus_name, version = parse_bus_reference(name)
     with access.store(shared=False) as store:
-        if mask:
-            png = store.buses.mask_frame(bus_name, frame, version)
-        else:
-            png = store.buses.frame(bus_name, frame, version)
+        read = store.buses.mask_frame if mask else store.buses.frame
+        png = read(bus_name, frame, version)
     if str(file) == "-":
-        click.get_binary_stream("stdout").write(png)
+        click.echo(png, nl=False)
         return
     try:
         write_atomically(file, png)

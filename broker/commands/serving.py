@@ -77,7 +77,7 @@ def up(access: Access, host: str, port: int, allow_open: bool, redis_port: int |
 def demo(context: click.Context, images: tuple[Path, ...], output: Path, keep: bool) -> None:
     """Show a gate waiting on image files, routed, published and resumed, with processes of its own."""
     # Here, because it needs Pillow's drawing and takes time to import.
-    from ..demo import run_demo
+    from ..demo.run import run_demo
 
     end_in_order()
     context.exit(run_demo(images, output, keep))

@@ -1,5 +1,4 @@
-"""``gatebus demo``: gates, a bus and a pool at work between real processes, on real image files."""
+"""``gatebus demo``: gates, a bus and a pool at work between real processes, on real image files.
 
-from .run import run_demo
-
-__all__ = ["run_demo"]
+``run.py`` has the steps; ``workflow.py`` is what the two processes in place of ComfyUI run.
+"""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -98,8 +99,10 @@ def _run(stack: ExitStack, images: Sequence[Path], output: Path, keep: bool) -> 
     _show_redis(server, gates[0]["id"], results[0].file)
     if keep:
         say("demo", f"Redis and the broker ({person.url}) go on; Ctrl-C ends them")
-        while True:
-            time.sleep(3600)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            say("demo", "ends")
 
 
 def _settings(server: EmbeddedRedis, folder: Path, name: str) -> dict[str, str]:
@@ -126,6 +129,7 @@ def _see_gates(person: Person, workflow: Process, files: Sequence[Path]) -> list
 
     until(all_wait, "a gate for every image")
     gates = person.get("/gatebus/gates?status=waiting")["gates"]
+    say("person", f"asks what waits: GET /gatebus/gates -> {len(gates)} gates, decided by nobody yet")
     gates.sort(key=lambda gate: [file.name for file in files].index(gate["title"]))
     for gate in gates:
         began = time.monotonic()
@@ -214,7 +218,7 @@ def _show_redis(server: EmbeddedRedis, gate_id: str, resumed: Path) -> None:
             ("ZRANGE", keys.ended, "0", "-1"),
             ("HMGET", keys.gate(gate_id), "title", "status", "decision_route", "decision_by"),
             ("HMGET", keys.bus(BUS), "version", "width", "height", "image"),
-            ("HGETALL", keys.pools),
+            ("HKEYS", keys.pools),
             ("ZRANGE", keys.pool_order(POOL), "0", "-1"),
         ):
             print(f"$ redis-cli -p {server.port} {shlex.join(words)}")
@@ -234,6 +238,4 @@ def _milliseconds(began: float) -> str:
 
 def _lines(answer: Any) -> list[str]:
     """What redis-cli prints into a pipe: one item a line."""
-    if isinstance(answer, dict):
-        answer = [item for pair in answer.items() for item in pair]
     return [item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item) for item in answer]
