@@ -12,6 +12,7 @@ from ..errors import StoreUnavailable
 from ..events import Event
 from ..store import Store
 from .answer import as_json
+from .gates import LIST_LIMIT, to_json
 
 if TYPE_CHECKING:
     from .streams import Streams
@@ -38,6 +39,7 @@ class Stream:
         self._woken = asyncio.Event()
         self._behind = True
         self._ended = False
+        self._shown = False
 
     # -- from the streams' reader -----------------------------------------------------------
     def put(self, cursor: str, message: bytes) -> None:
@@ -78,6 +80,7 @@ class Stream:
                 try:
                     await self._catch_up()
                 except StoreUnavailable:
+                    await self._show_snapshot_message()
                     await self._flush_texts()
                     await self._pause()
                     continue
@@ -110,6 +113,12 @@ class Stream:
             await self._send(event_message(event))
             self._cursor = event.cursor
 
+    async def _show_snapshot_message(self) -> None:
+        """Shows a stream that begins while the store is away what waits in this process; once, and without an id."""
+        if not self._cursor and not self._shown:
+            self._shown = True
+            await self._send(await self._streams.call(snapshot_message, self._store))
+
     async def _flush_texts(self) -> None:
         while self._waiting:
             cursor, message = self._waiting.popleft()
@@ -135,6 +144,18 @@ def is_after(cursor: str, other: str) -> bool:
 
 def _order(place: str) -> tuple[int, ...]:
     return tuple(int(part) for part in place.split("-"))
+
+
+def take_snapshot(store: Store) -> tuple[str, bytes]:
+    """(cursor, message) of what waits; the cursor is taken first, so that what happens meanwhile is sent again."""
+    cursor = store.events.cursor()
+    return cursor, b"id: %s\n%s" % (cursor.encode(), snapshot_message(store))
+
+
+def snapshot_message(store: Store) -> bytes:
+    """The snapshot message without a cursor; while the store is away it has the gates of this process."""
+    data = as_json(to_json(store.gates.records(live=True), LIST_LIMIT, store.unavailable()))
+    return b"event: snapshot\ndata: %s\n\n" % data
 
 
 def event_message(event: Event) -> bytes:

@@ -9,7 +9,7 @@ the store is away a stream stays open with heartbeats.
 What a stream carries::
 
     id: EPOCH.ID    event: gate | bus | pool   data: {"type", "id", ...}  read the thing from its own place
-    id: EPOCH.ID    event: snapshot            data: as GET /gatebus/gates answers
+    id: EPOCH.ID    event: snapshot            data: as GET /gatebus/gates answers (without an id: the store is away)
                     event: reset               data: {}  what you hold may be wrong; read buses and pools anew
                     event: status              data: {"unavailable": "why the store is away, or empty"}
 """
@@ -27,11 +27,10 @@ from aiohttp import web
 from ..errors import StoreUnavailable, TooBusy
 from ..events import Event
 from ..store import Store
-from .answer import SAFE_HEADERS, as_json
+from .answer import SAFE_HEADERS
 from .call import Call
-from .gates import LIST_LIMIT, to_json
 from .route import Field, Route
-from .stream import LOOK_AGAIN, Stream, event_message, status_message
+from .stream import LOOK_AGAIN, Stream, event_message, status_message, take_snapshot
 
 T = TypeVar("T")
 
@@ -103,7 +102,7 @@ class Streams:
     async def snapshot(self, store: Store) -> tuple[str, bytes]:
         """(cursor, snapshot message); those who ask while one is made share it. Raises StoreUnavailable."""
         if self._snapshot is None:
-            self._snapshot = asyncio.get_running_loop().create_task(self.call(_take_snapshot, store))
+            self._snapshot = asyncio.get_running_loop().create_task(self.call(take_snapshot, store))
             self._snapshot.add_done_callback(self._drop_snapshot)
         return await asyncio.shield(self._snapshot)
 
@@ -174,12 +173,6 @@ class Streams:
             message = event_message(event)
             for stream in self._open:
                 stream.put(event.cursor, message)
-
-
-def _take_snapshot(store: Store) -> tuple[str, bytes]:
-    cursor = store.events.cursor()
-    data = as_json(to_json(store.gates.records(live=True), LIST_LIMIT, store.unavailable()))
-    return cursor, b"id: %s\nevent: snapshot\ndata: %s\n\n" % (cursor.encode(), data)
 
 
 async def follow(call: Call) -> web.StreamResponse:

@@ -194,8 +194,12 @@ async def test_a_stream_outlives_a_dead_redis(host_at: Any, own_redis: Any, foll
     assert (await events.until("status"))["unavailable"]
     late = await follow(host, events.last_id)
     assert (await late.until("status"))["unavailable"]
+    gate_id = host.open_gate(stored=False).gate.id
     fresh = await follow(host)
     assert (await fresh.until("status"))["unavailable"]
+    own = await fresh.until("snapshot")
+    assert [gate["id"] for gate in own["gates"]] == [gate_id]
+    assert (fresh.last_id, bool(own["unavailable"])) == ("", True)
     for stream in (events, late, fresh):
         await stream.comment()
     own_redis.start()
@@ -208,7 +212,8 @@ async def test_a_stream_outlives_a_dead_redis(host_at: Any, own_redis: Any, foll
     await asyncio.get_running_loop().run_in_executor(None, host.store.events.append, "bus", "after")
     assert (await events.until("bus"))["id"] == "after"
     assert (await late.until("bus"))["id"] == "after"
-    await fresh.until("snapshot")
+    assert (await fresh.until("snapshot"))["unavailable"] == ""
+    assert fresh.last_id
     other.close()
 
 
