@@ -17,8 +17,8 @@ def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
 
 
-def noise(seed: int, width: int = 64, height: int = 48, batch: int = 1) -> dict[str, Any]:
-    return node("ProbeNoise", width=width, height=height, batch=batch, seed=seed)
+def noise(seed: int, width: int = 64, height: int = 48, batch: int = 1, exact: bool = False) -> dict[str, Any]:
+    return node("ProbeNoise", width=width, height=height, batch=batch, seed=seed, exact=exact)
 
 
 def gate_graph(image: dict[str, Any] | None = None, **gate: Any) -> Graph:

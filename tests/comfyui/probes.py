@@ -32,7 +32,7 @@ class ProbeBusy:
 
 
 class ProbeNoise:
-    """A batch of noise, in float32: values that 8 bits can't hold."""
+    """A batch of noise, in values that 8 bits hold or (``exact``) in ones that they don't."""
 
     CATEGORY = "probe"
     FUNCTION = "run"
@@ -47,12 +47,13 @@ class ProbeNoise:
                 "height": whole,
                 "batch": ("INT", {"default": 1, "min": 1, "max": 64}),
                 "seed": ("INT", {"default": 0, "min": 0, "max": 2**31}),
+                "exact": ("BOOLEAN", {"default": False}),
             }
         }
 
-    def run(self, width, height, batch, seed):
-        generator = torch.Generator().manual_seed(seed)
-        return (torch.rand(batch, height, width, 3, generator=generator),)
+    def run(self, width, height, batch, seed, exact):
+        noise = torch.rand(batch, height, width, 3, generator=torch.Generator().manual_seed(seed))
+        return (noise if exact else (noise * 255).round() / 255,)
 
 
 class ProbeFail:

@@ -107,9 +107,9 @@ async def test_what_passes_here_is_resumed_there(one: ComfyUI, two: ComfyUI):
 async def test_the_exact_format_gives_back_the_identical_tensor(one: ComfyUI, two: ComfyUI):
     bus = f"cp-{uuid.uuid4().hex[:8]}"
     async with one.client() as here, two.client() as there:
-        await pass_gate(here, gate_graph(noise(seed=12, batch=2), send_id=bus, format="exact"))
+        await pass_gate(here, gate_graph(noise(seed=12, batch=2, exact=True), send_id=bus, format="exact"))
         graph = gate_graph(get_id=bus)
-        graph["1"] = noise(seed=12, batch=2)
+        graph["1"] = noise(seed=12, batch=2, exact=True)
         graph["6"] = node("ProbeEqual", one=["1", 0], other=["2", ROUTE_1])
         history = await pass_gate(there, graph)
         assert history["outputs"]["6"]["same"] == [True]

@@ -65,9 +65,10 @@ async def gone(client: Client, prompt: str, limit: float = 30) -> list[dict[str,
 async def test_without_redis(alone: ComfyUI):
     async with alone.client() as client:
         took = []
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             prompt = await client.queue(gate_graph())
             await announced(client, prompt)
+            await asyncio.sleep(0.2 + 0.03 * number)
             took.append(await interrupt(client, prompt))
             assert [gate["outcome"] for gate in await gone(client, prompt)] == ["interrupted"]
         check(took, "without Redis")
@@ -89,9 +90,10 @@ async def test_forty_gates_of_a_list_end_together(alone: ComfyUI):
 async def test_with_redis(one: ComfyUI):
     async with one.client() as client:
         took = []
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             prompt = await client.queue(gate_graph())
             await announced(client, prompt)
+            await asyncio.sleep(0.2 + 0.03 * number)
             took.append(await interrupt(client, prompt))
             assert [gate["outcome"] for gate in await gone(client, prompt)] == ["interrupted"]
         check(took, "with Redis")
@@ -154,6 +156,7 @@ async def test_a_cancel_over_the_api_ends_the_wait_as_fast(alone: ComfyUI):
         for _ in range(ROUNDS):
             prompt = await client.queue(gate_graph())
             _, gate = await client.event("gatebus.gate", prompt_id=prompt)
+            await asyncio.sleep(0.2)
             start = time.monotonic()
             status, _ = await client.ask("POST", f"/gatebus/gates/{gate['gate_id']}/cancel", json={})
             assert status == 200
