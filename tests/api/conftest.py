@@ -107,7 +107,7 @@ class Events:
             if name == "event":
                 kind = value
             elif name == "data":
-                data = value
+                data += value
             elif name == "id":
                 self.last_id = value
 
