@@ -18,7 +18,7 @@ from ..filelock import locked
 from ..names import check_name
 from ..settings import Settings
 from .folder import BusFolder, Index, milliseconds
-from .planes import PartMissing, ReadPart
+from .planes import PartMissing, ReadSpans
 from .reading import BusReader, no_version
 from .record import NO_META, BusHead, BusMeta
 from .version import Draft, DraftParts, Version, check_draft, nth
@@ -160,7 +160,7 @@ class DiskBuses(BusReader):
             raise no_version(name, version)
         return folder.version(number)
 
-    def _reader(self, version: Version, plane: str) -> ReadPart:
+    def _reader(self, version: Version, plane: str) -> ReadSpans:
         return self._folder(version.head.name).reader(version, plane)
 
     def _available(self) -> AbstractContextManager[None]:

@@ -19,6 +19,7 @@ import os
 import secrets
 import shutil
 import time
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,7 +32,7 @@ from ..filelock import sync_folder, write_atomically
 from ..names import check_int
 from ..pixels import to_floats
 from ..settings import Settings
-from .planes import PartMissing, ReadPart, read_part
+from .planes import PartMissing, ReadSpans, Span, read_part
 from .record import NO_META
 from .version import DraftParts, Version, check_draft
 
@@ -113,19 +114,19 @@ class BusFolder:
             raise GatebusError(f"Version {number} of bus {self.name} is corrupt: {error}") from error
         return Version.from_fields(self.name, fields if isinstance(fields, dict) else {})
 
-    def reader(self, version: Version, plane: str) -> ReadPart:
+    def reader(self, version: Version, plane: str) -> ReadSpans:
         """Reads the parts of a plane; raises PartMissing when the version is gone."""
         folder = self._versions / str(version.head.version)
 
-        def read(part: int, offset: int, length: int) -> bytes:
-            if version.head.format == "exact":
-                offset += part * codec.CHUNK
-            try:
-                with open(folder / _file(version.head.format, plane, part), "rb") as file:
-                    file.seek(offset)
-                    return file.read(length)
-            except FileNotFoundError as error:
-                raise PartMissing(str(folder)) from error
+        def read(spans: Sequence[Span]) -> Generator[int, None, None]:
+            for part, offset, view in spans:
+                within = part * codec.CHUNK if version.head.format == "exact" else 0
+                try:
+                    with open(folder / _file(version.head.format, plane, part), "rb") as file:
+                        file.seek(within + offset)
+                        yield file.readinto(view)
+                except FileNotFoundError as error:
+                    raise PartMissing(str(folder)) from error
 
         return read
 

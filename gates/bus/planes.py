@@ -7,59 +7,72 @@ in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .. import codec
 from ..errors import InvalidImage
 from ..png import StoredPng, read_png
 
-ReadPart = Callable[[int, int, int], bytes]
-"""(part, offset, length) -> the bytes there, shorter at the part's end; empty, or PartMissing, when it is not there."""
+Span = tuple[int, int, memoryview]
+"""(part, offset, where to put it): a piece of a part, as long as the view."""
+
+ReadSpans = Callable[[Sequence[Span]], Generator[int, None, None]]
+"""Reads every span, in order; yields how many bytes there were: fewer at the part's end, 0 when it is not there."""
 
 
 class PartMissing(LookupError):
     """A part is not there (any more)."""
 
 
-def read_plane(layout: codec.Layout, read: ReadPart) -> NDArray[Any]:
+def read_plane(layout: codec.Layout, read: ReadSpans) -> NDArray[Any]:
     """The decoded batch [B, H, W, C]; raises PartMissing, InvalidImage."""
     batch = codec.empty_batch(layout)
-    if layout.format == "png":
-        stored = StoredPng(layout.height, layout.width, layout.channels)
-        in_pieces = stored.possible and layout.size == layout.frames * stored.size
+    stored = StoredPng(layout.height, layout.width, layout.channels)
+    if layout.format == "exact":
+        _read_exact(codec.as_bytes(batch).data, read)
+    elif stored.possible and layout.size == layout.frames * stored.size:
+        # All pieces pass through one buffer, which stays in the cache.
+        places = stored.pieces()
+        buffer = memoryview(bytearray(max(place.length for place in places)))
+        spans = [(frame, place.offset, buffer[: place.length]) for frame in range(layout.frames) for place in places]
+        with closing(_whole(spans, read)) as pieces:
+            for frame in batch:
+                stored.read(islice(pieces, len(places)), frame)
+    else:
         for number, frame in enumerate(batch):
-            if in_pieces:
-                stored.read(_pieces(number, stored, read), frame)
-            else:
-                read_png(read_part(number, read), frame)
-        return batch
-    flat = codec.as_bytes(batch)
-    for part in range(layout.parts):
-        target = flat[part * codec.CHUNK : (part + 1) * codec.CHUNK]
-        data = _present(part, read(part, 0, len(target)))
-        if len(data) != len(target):
-            raise InvalidImage(f"Part {part} has {len(data)} bytes instead of {len(target)}")
-        target[...] = np.frombuffer(data, np.uint8)
+            read_png(read_part(number, read), frame)
     return batch
 
 
-def read_part(part: int, read: ReadPart) -> bytes:
+def read_part(part: int, read: ReadSpans) -> bytes:
     """The part as a whole; raises PartMissing."""
-    pieces = [_present(part, read(part, 0, codec.CHUNK))]
-    while len(pieces[-1]) == codec.CHUNK:
-        pieces.append(read(part, len(pieces) * codec.CHUNK, codec.CHUNK))
+    buffer = memoryview(bytearray(codec.CHUNK))
+    pieces: list[bytes] = []
+    while not pieces or len(pieces[-1]) == codec.CHUNK:
+        pieces += (bytes(buffer[:length]) for length in read([(part, len(pieces) * codec.CHUNK, buffer)]))
+    if not pieces[0]:
+        raise PartMissing(f"part {part}")
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-def _pieces(part: int, stored: StoredPng, read: ReadPart) -> Iterator[bytes]:
-    return (_present(part, read(part, piece.offset, piece.length)) for piece in stored.pieces())
+def _read_exact(target: memoryview, read: ReadSpans) -> None:
+    starts = range(0, len(target), codec.CHUNK)
+    spans = [(part, 0, target[start : start + codec.CHUNK]) for part, start in enumerate(starts)]
+    for _ in _whole(spans, read):
+        continue
 
 
-def _present(part: int, data: bytes) -> bytes:
-    if not data:
-        raise PartMissing(f"part {part}")
-    return data
+def _whole(spans: Sequence[Span], read: ReadSpans) -> Generator[memoryview, None, None]:
+    """Every span's view, when it is full."""
+    with closing(read(spans)) as lengths:
+        for (part, _, view), length in zip(spans, lengths, strict=True):
+            if not length:
+                raise PartMissing(f"part {part}")
+            if length != len(view):
+                raise InvalidImage(f"Part {part} is cut short: {length} bytes instead of {len(view)}")
+            yield view

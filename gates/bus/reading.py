@@ -15,7 +15,7 @@ from typing import TypeVar
 from .. import codec
 from ..errors import BusNotFound
 from ..names import check_name
-from .planes import PartMissing, ReadPart, read_part, read_plane
+from .planes import PartMissing, ReadSpans, read_part, read_plane
 from .record import BusContent, BusHead
 from .version import Version
 
@@ -37,7 +37,7 @@ class BusReader(ABC):
         """The version; raises BusNotFound."""
 
     @abstractmethod
-    def _reader(self, version: Version, plane: str) -> ReadPart:
+    def _reader(self, version: Version, plane: str) -> ReadSpans:
         """Reads the parts of a plane."""
 
     def load(self, name: str, version: int | None = None) -> BusContent:

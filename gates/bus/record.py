@@ -49,7 +49,7 @@ class BusHead:
     mask: bool
     """Whether a mask was published with it."""
     digest: str
-    """SHA-256 (hex) over the layouts and the checksums (CRC-32, Adler-32) of every part: the content's identity for
+    """SHA-256 (hex) over the layouts and every part's checksum: the content's identity for
     caches. Not a signature: it tells changes, not forgeries."""
     published: int
     """Milliseconds since the epoch, by the store's clock."""

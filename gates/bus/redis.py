@@ -20,8 +20,8 @@ from ..keys import Keys
 from ..names import check_name
 from ..settings import Settings
 from . import scripts
-from .parts import send_parts
-from .planes import ReadPart
+from .parts import read_pieces, send_parts
+from .planes import ReadSpans
 from .reading import TRIES, BusReader, no_version
 from .record import NO_META, BusHead, BusMeta
 from .version import Draft, DraftParts, Version, check_draft, nth
@@ -35,8 +35,6 @@ class RedisBuses(BusReader):
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings, events: Events) -> None:
         self._connection = connection
-        self._control = connection.control
-        self._blobs = connection.blobs
         self._keys = keys
         self._settings = settings
         self._events = events
@@ -66,10 +64,10 @@ class RedisBuses(BusReader):
             number, ms = (int(text) for text in self._reserve(keys=[counter, head], args=[published or ""]))
             parts = DraftParts(draft, self._settings.compression)
             keyed = ((self._keys.bus_part(name, number, plane, part), stream) for plane, part, stream in parts)
-            send_parts(self._blobs, keyed, UNNAMED)
+            send_parts(self._connection.blobs, keyed, UNNAMED)
             version = parts.version(name, number, ms)
             self._name_parts(version)
-            self._control.zadd(self._keys.buses, {name: ms}, gt=True)
+            self._connection.control.zadd(self._keys.buses, {name: ms}, gt=True)
             self._events.append("bus", name, version=number, published=ms)
         return version.head
 
@@ -80,8 +78,8 @@ class RedisBuses(BusReader):
     def heads(self) -> list[BusHead]:
         """See BusStore. The index is healed: a bus that is gone leaves it."""
         with self._connection.available():
-            rows = self._control.zrevrange(self._keys.buses, 0, -1, withscores=True)
-            pipe = self._control.pipeline(transaction=False)
+            rows = self._connection.control.zrevrange(self._keys.buses, 0, -1, withscores=True)
+            pipe = self._connection.control.pipeline(transaction=False)
             for name, _ in rows:
                 pipe.hgetall(self._keys.bus(name))
             heads = []
@@ -115,8 +113,8 @@ class RedisBuses(BusReader):
                     break
             else:
                 raise Conflict(f"Bus {name} is being published to; delete it again", name=name)
-            if not self._control.exists(self._keys.bus(name)):
-                self._control.zrem(self._keys.buses, name)
+            if not self._connection.control.exists(self._keys.bus(name)):
+                self._connection.control.zrem(self._keys.buses, name)
             self._events.append("bus", name, version=0 if version is None else number, deleted=True)
 
     # -- publishing -----------------------------------------------------------------------
@@ -144,32 +142,33 @@ class RedisBuses(BusReader):
 
     def _find(self, name: str, version: int | None) -> Version:
         if version is None:
-            fields = self._control.hgetall(self._keys.bus(name))
+            fields = self._connection.control.hgetall(self._keys.bus(name))
         else:
             kept = self._kept(name)
             number = nth(kept, version) if kept else None
-            fields = self._control.hgetall(self._keys.bus_version(name, number)) if number else {}
+            fields = self._connection.control.hgetall(self._keys.bus_version(name, number)) if number else {}
         if not fields:
             raise no_version(name, version)
         return Version.from_fields(name, fields)
 
     def _kept(self, name: str) -> list[int]:
         """The numbers of the kept versions, oldest first."""
-        rows = self._control.zrange(self._keys.bus_versions(name), 0, -1, withscores=True)
+        rows = self._connection.control.zrange(self._keys.bus_versions(name), 0, -1, withscores=True)
         return [number for _, number in sorted((score, int(member)) for member, score in rows)]
 
     def _versions(self, name: str, numbers: list[int]) -> list[Version | None]:
         """Their heads and layouts; None for one that is gone."""
         if not numbers:
             return []
-        pipe = self._control.pipeline(transaction=False)
+        pipe = self._connection.control.pipeline(transaction=False)
         for number in numbers:
             pipe.hgetall(self._keys.bus_version(name, number))
         return [Version.from_fields(name, fields) if fields else None for fields in pipe.execute()]
 
-    def _reader(self, version: Version, plane: str) -> ReadPart:
-        keys = self._part_keys(version, plane)
-        return lambda part, offset, length: self._blobs.getrange(keys(part), offset, offset + length - 1)
+    def _reader(self, version: Version, plane: str) -> ReadSpans:
+        key = self._part_keys(version, plane)
+        blobs = self._connection.blobs
+        return lambda spans: read_pieces(blobs, [(key(part), offset, view) for part, offset, view in spans])
 
     # -- keys -----------------------------------------------------------------------------
     def _part_keys(self, version: Version, plane: str) -> Callable[[int], str]:
