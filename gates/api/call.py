@@ -77,7 +77,8 @@ class Call:
                 for name, part in parts.items()
             }
         else:
-            given = parse_json(await self.api.intake.read(self.http, route.body_limit, "JSON body"))
+            # A call without fields may leave the body away.
+            given = parse_json(await self.api.intake.read(self.http, route.body_limit, "JSON body") or b"{}")
         return check_fields(route.fields, given, text=route.lenient, lenient=route.lenient)
 
     async def image(self) -> Picture:

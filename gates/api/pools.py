@@ -87,9 +87,15 @@ async def export_pool(call: Call) -> web.StreamResponse:
             f"attachment; filename=\"pool.zip\"; filename*=UTF-8''{quote(pool_id)}.zip"
         )
         await response.prepare(call.http)
-        while chunk := await call.run(file.read, EXPORT_CHUNK):
-            await response.write(chunk)
-        await response.write_eof()
+        try:
+            while chunk := await call.run(file.read, EXPORT_CHUNK):
+                await response.write(chunk)
+            await response.write_eof()
+        except OSError as error:
+            # It has begun: an error's JSON would be taken for bytes of the zip.
+            if call.http.transport is not None:
+                call.http.transport.abort()
+            raise ConnectionResetError("the zip could not be sent to its end") from error
         return response
 
 
