@@ -20,6 +20,7 @@ from gates.pictures import read_image
 from gates.png import encode_png
 from gates.pool.disk import DiskPools
 from gates.pool.manifest import Manifest
+from gates.pool.mirrored import MirroredPools
 from gates.pool.redis import RedisPools
 from gates.settings import Settings
 
@@ -95,10 +96,26 @@ def real_redis(request: pytest.FixtureRequest) -> Iterator[Pools]:
     yield from connected(Connection(settings), Connection(settings))
 
 
+def mirrored(request: pytest.FixtureRequest) -> Iterator[Pools]:
+    """Two machines: each has a disk of its own."""
+    folder, url = request.getfixturevalue("tmp_path"), request.getfixturevalue("redis_server").url
+    settings = replace(SETTINGS, store_url=url)
+    links = [Connection(settings), Connection(settings)]
+    stores = [
+        MirroredPools(RedisPools(link, Keys(), settings), DiskPools(folder / str(number), settings))
+        for number, link in enumerate(links)
+    ]
+    yield Pools(*stores, settings)
+    for store, link in zip(stores, links, strict=True):
+        store.close()
+        link.close()
+
+
 KINDS: dict[str, Callable[[pytest.FixtureRequest], Iterator[Pools]]] = {
     "disk": disk,
     "fakeredis": fake_redis,
     "redis": real_redis,
+    "mirrored": mirrored,
 }
 
 
@@ -499,6 +516,17 @@ def test_a_deleted_pool_is_gone_and_can_be_made_again(pools: Pools) -> None:
     assert len(manifest.slots) == 1
     assert agree(pools) == manifest
     assert pools.other.mask("p", files(manifest)[0]) is None
+
+
+def test_a_pool_that_is_made_again_at_once_has_nothing_of_the_deleted_one(pools: Pools) -> None:
+    for round in range(3):
+        pools.pool(3)
+        pools.other.get("p")
+        pools.store.delete("p")
+        manifest = pools.other.add("p", [(png(100 + round), "new")])
+        assert [slot.label for slot in manifest.slots] == ["new"]
+        assert agree(pools) == manifest
+        pools.other.delete("p")
 
 
 def exported(store: Any, pool_id: str) -> io.BytesIO:

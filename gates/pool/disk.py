@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -24,10 +24,10 @@ from ..filelock import locked, sync_folder
 from ..names import check_slot_file, clean_text
 from ..settings import Settings
 from .archive import open_archive, write_zip
-from .checked import CheckedEdits, check_pool_id
+from .checked import CheckedEdits, check_pool_id, operation_id
 from .edits import Edit, applied, check_room, named, rebuild
 from .folder import BACKUP, PoolFolder, is_complete, remove_empty, unwritable
-from .manifest import Manifest, PoolInfo, no_pool, no_slot
+from .manifest import Manifest, PoolInfo, Removed, no_pool, no_slot
 
 LOCKS = ".locks"
 CACHED_POOLS = 64
@@ -36,8 +36,8 @@ LITTER_AGE = 86_400
 
 log = logging.getLogger(__name__)
 
-Recorder = Callable[[Manifest, Edit], Callable[[], None]]
-"""Called with the manifest before an edit and the edit, before it takes effect; returns what takes the record back."""
+Recorder = Callable[[Manifest, Edit, Mapping[str, Removed]], Callable[[], None]]
+"""Called before an edit takes effect with the manifest and trash before it; returns what takes the record back."""
 
 
 class DiskPools(CheckedEdits):
@@ -80,9 +80,11 @@ class DiskPools(CheckedEdits):
         if cached is not None and cached[0] == stamp:
             return cached[1]
         manifest = folder.read()
+        if manifest is None and not folder.exists():
+            raise no_pool(pool_id)
         if manifest is None or not is_complete(manifest):
             with self.locked(folder.pool_id):
-                return self._current(folder)
+                return self.current(folder)
         if stamp is not None:
             with self._guard:
                 while len(self._cache) >= CACHED_POOLS:
@@ -104,6 +106,10 @@ class DiskPools(CheckedEdits):
         slot = self.get(pool_id).slot(check_slot_file(file))
         return self.open(check_pool_id(pool_id)).read_file(slot.mask, trash=True) if slot.mask else None
 
+    def exists(self, pool_id: str) -> bool:
+        """Whether there is such a pool."""
+        return self.open(check_pool_id(pool_id)).exists()
+
     def open(self, pool_id: str) -> PoolFolder:
         """The pool's folder, whether it is there or not."""
         return PoolFolder(self.folder / pool_id, pool_id)
@@ -115,15 +121,16 @@ class DiskPools(CheckedEdits):
         if edit.kind != "add" and not folder.exists():
             raise no_pool(pool_id)
         with self.locked(pool_id), ExitStack() as undo:
-            before = self._current(folder, new=edit.kind == "add")
+            before = self.current(folder, new=edit.kind == "add")
             if edit.kind == "add":
                 edit = named(before, edit)
-            after = applied(before, edit, folder.trash() if edit.kind == "restore" else {})
+            trash = folder.trash() if edit.kind == "restore" else {}
+            after = applied(before, edit, trash)
             if len(after.slots) > len(before.slots):
                 check_room(pool_id, len(after.slots), self.settings.max_slots)
             folder.stage(edit, before, data, undo)
             if record is not None:
-                undo.callback(record(before, edit))
+                undo.callback(record(before, edit, trash))
             folder.write(after)
             undo.pop_all()
             try:
@@ -134,8 +141,8 @@ class DiskPools(CheckedEdits):
         self._tell(pool_id, rev=after.rev)
         return after
 
-    def _current(self, folder: PoolFolder, new: bool = False) -> Manifest:
-        """The manifest as it is, completed or rebuilt when need be; to be called under the lock."""
+    def current(self, folder: PoolFolder, new: bool = False) -> Manifest:
+        """The manifest, completed or rebuilt when need be; to be called under the pool's lock, unlike :meth:`get`."""
         manifest = folder.read()
         if manifest is not None and is_complete(manifest):
             return manifest
@@ -185,24 +192,27 @@ class DiskPools(CheckedEdits):
                 mask = self.open(source.pool_id).read_file(slot.mask, trash=True) if slot.mask else None
                 if image is not None:
                     slots.append(folder.put_slot(slot, image, mask))
-            manifest = rebuild(replace(source, pool_id=folder.pool_id, name=name, rev=0), slots)
+            manifest = rebuild(replace(source, pool_id=folder.pool_id, name=name, rev=0, origin=""), slots)
             folder.write(manifest)
         self._tell(folder.pool_id, rev=manifest.rev)
         return manifest
 
-    def delete(self, pool_id: str) -> None:
-        """See :class:`~.manifest.PoolStore`."""
+    def delete(self, pool_id: str, record: Recorder | None = None) -> None:
+        """See :class:`~.manifest.PoolStore`; ``record`` is called under the pool's lock."""
         folder = self.open(check_pool_id(pool_id))
         if not folder.exists():
             raise no_pool(pool_id)
         gone = self.folder / f".gone-{secrets.token_hex(8)}"
-        with self.locked(folder.pool_id):
+        with self.locked(folder.pool_id), ExitStack() as undo:
+            if record is not None:
+                undo.callback(record(self.current(folder), Edit("delete", operation_id()), {}))
             try:
                 os.rename(folder.path, gone)
             except FileNotFoundError as error:
                 raise no_pool(pool_id) from error
             except OSError as error:
                 raise unwritable(folder.path, error) from error
+            undo.pop_all()
         _remove_tree(gone)
         self._tell(folder.pool_id, deleted=True)
 

@@ -8,6 +8,7 @@ share the layout; those keep no digests, no ``rev``, and ``added`` in seconds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ def write_document(manifest: Manifest) -> bytes:
         "active": next((i for i, slot in enumerate(manifest.slots) if slot.file == manifest.active), 0),
         "next_seq": manifest.next_seq,
         "rev": manifest.rev,
+        **({"origin": manifest.origin} if manifest.origin else {}),
     }
     return (json.dumps(head, ensure_ascii=False)[:-1] + ', "slots": [\n' + slots + "\n]}\n").encode()
 
@@ -61,6 +63,7 @@ def read_document(pool_id: str, data: bytes) -> Manifest:
             [min(_number(document.get("next_seq"), 1), LAST_NUMBER + 1), *(file_number(file) + 1 for file in files)]
         ),
         rev=_number(document.get("rev"), 0),
+        origin=_origin(document.get("origin")),
     )
 
 
@@ -112,5 +115,9 @@ def _text(value: Any) -> str:
     return clean_text(value.encode("utf-8", "replace").decode()[:LABEL_LIMIT], "label")
 
 
+def _origin(value: Any) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{1,64}:[0-9]{1,15}", value) else ""
+
+
 def _digest(value: Any) -> str:
-    return value if isinstance(value, str) and len(value) == 64 and value.isascii() and value.isalnum() else ""
+    return value if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else ""

@@ -211,6 +211,20 @@ class PoolFolder:
             self._write_trash({file: entry for file, entry in self.trash().items() if file not in edit.files})
         self.sync()
 
+    def follow(self, manifest: Manifest) -> None:
+        """Takes over a manifest all of whose files are there; slots that it does not have go to the trash."""
+        old = self.read() or Manifest(self.pool_id)
+        kept = set(manifest.files)
+        gone = Edit("remove", "", files=tuple(file for file in old.files if file not in kept))
+        if gone.files:
+            self.stage(gone, old, [], ExitStack())
+        self.write(manifest)
+        self.discard([mask_name(slot.file) for slot in manifest.slots if not slot.mask])
+        self.settle(gone)
+        trash = self.trash()
+        if trash.keys() & kept:
+            self._write_trash({file: entry for file, entry in trash.items() if file not in kept})
+
     def trash(self) -> dict[str, Removed]:
         """The removed slots by file; one whose entry is lost is known by its file alone."""
         entries = read_trash(self.read_file(TRASH_LIST) or b"[]")
@@ -232,6 +246,10 @@ class PoolFolder:
         for file in dropped:
             for name in (file, mask_name(file)):
                 (self.path / TRASH / name).unlink(missing_ok=True)
+
+    def make(self) -> None:
+        """Makes the folder, when it is not there."""
+        self._make(self.path)
 
     def _make(self, folder: Path) -> None:
         try:

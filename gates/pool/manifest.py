@@ -7,7 +7,7 @@ removal, because ``next_seq`` only grows. The edits are pure functions in ``edit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any, Protocol
 
 from ..errors import PoolNotFound, SlotNotFound, TooLarge
@@ -67,6 +67,8 @@ class Manifest:
     """In the order of the grid."""
     next_seq: int = 1
     rev: int = 0
+    origin: str = field(default="", compare=False)
+    """``BORN:REV``: the incarnation and revision in Redis that this is, or on the disk that it mirrors; "" for none."""
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class RedisPools(CheckedEdits):
         self._keys = keys
         self._events = events
         self._steps = Steps(connection, keys, settings)
-        self._cache: dict[str, tuple[str, Manifest]] = {}
+        self._cache: dict[str, Manifest] = {}
         self._guard = threading.Lock()
 
     # -- reading ----------------------------------------------------------------------------
@@ -70,20 +70,25 @@ class RedisPools(CheckedEdits):
         pool_id = check_pool_id(pool_id)
         head = self.head(pool_id)
         with self._guard:
-            born, manifest = self._cache.get(pool_id, ("", None))
-        if manifest is not None and (born, manifest.rev) == (head.born, head.rev):
+            manifest = self._cache.get(pool_id)
+        if manifest is not None and manifest.origin == f"{head.born}:{head.rev}":
             return manifest
         return self._read(pool_id)
 
     def _read(self, pool_id: str) -> Manifest:
-        born, manifest, sound = self._steps.read(pool_id)
+        manifest, sound = self._steps.read(pool_id)
         if manifest.rev and sound:
             with self._guard:
                 while len(self._cache) >= CACHED_POOLS:
                     del self._cache[next(iter(self._cache))]
-                self._cache[pool_id] = (born, manifest)
+                self._cache[pool_id] = manifest
             return manifest
         return self.rebuild(pool_id)
+
+    def epoch(self) -> str:
+        """Tells one data set from another (``Events``); raises StoreUnavailable when Redis is away."""
+        with self._connection.available():
+            return self._connection.control.get(self._keys.epoch) or ""
 
     def head(self, pool_id: str) -> Head:
         """The pool's hash, whether it exists or not."""
@@ -207,12 +212,13 @@ class RedisPools(CheckedEdits):
             return self._read(pool_id)
         self._tell(pool_id, rev=answer.rev)
         with self._guard:
-            born, manifest = self._cache.get(pool_id, ("", None))
-        if manifest is None or (born, manifest.rev) != (answer.born, answer.rev - 1) or edit.kind == "restore":
+            manifest = self._cache.get(pool_id)
+        before = f"{answer.origin.partition(':')[0]}:{answer.rev - 1}"
+        if manifest is None or manifest.origin != before or edit.kind == "restore":
             return self._read(pool_id)
-        manifest = applied(manifest, replace(edit, rev=None), {})
+        manifest = replace(applied(manifest, replace(edit, rev=None), {}), origin=answer.origin)
         with self._guard:
-            self._cache[pool_id] = (born, manifest)
+            self._cache[pool_id] = manifest
         return manifest
 
     # -- whole pools ------------------------------------------------------------------------
@@ -252,7 +258,7 @@ class RedisPools(CheckedEdits):
     def rebuild(self, pool_id: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`; frees the bytes of adds that died as well."""
         pool_id, edit_id = check_pool_id(pool_id), operation_id()
-        _, old, _ = self._steps.read(pool_id)
+        old, _ = self._steps.read(pool_id)
         if not old.rev and not old.slots:
             raise no_pool(pool_id)
         self._steps.run("RESERVE", pool_id, edit_id, None, json.dumps({"limit": 2**53}))
@@ -274,7 +280,7 @@ class RedisPools(CheckedEdits):
         given = json.dumps(options)
         answer = self._steps.run("REBUILD", pool_id, edit_id, old.rev or None, given, *stored(manifest.slots))
         self._tell(pool_id, rev=answer.rev)
-        return self._steps.read(pool_id)[1]
+        return self._steps.read(pool_id)[0]
 
     def _found(self, pool_id: str, file: str, old: Manifest, names: set[str]) -> Slot:
         """What the files tell of a slot; bytes are read only where the manifest has lost their digest."""

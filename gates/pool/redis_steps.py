@@ -29,7 +29,8 @@ class Head:
     """Its incarnation."""
     origin: str
     """``BORN:REV`` of the mirror that it was made from, "" otherwise."""
-    deleted: bool
+    dead: tuple[str, ...]
+    """The incarnations of this id that were deleted."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Answer:
     """What an applied step says."""
 
     rev: int
-    born: str
+    origin: str
+    """``BORN:REV``"""
     again: bool
     """Whether an operation of that id had been applied before."""
     names: tuple[str, ...] = ()
@@ -62,7 +64,7 @@ class Steps:
         """Runs one step; its refusal raises the error that ``edits.py`` would."""
         code, *rest = self._call(name, pool_id, edit_id, "" if rev is None else rev, *arguments)
         if code in ("done", "again"):
-            return Answer(int(rest[0]), rest[1], code == "again")
+            return Answer(int(rest[0]), f"{rest[1]}:{rest[0]}", code == "again")
         if code == "reserved":
             return Answer(0, "", False, tuple(rest))
         if code == "missing":
@@ -81,8 +83,8 @@ class Steps:
             raise TooLarge(f"The pool {pool_id} has used up all names for slots; make a new one")
         raise StoreUnavailable(f"The add to the pool {pool_id} took too long; nothing was added", pool_id=pool_id)
 
-    def read(self, pool_id: str) -> tuple[str, Manifest, bool]:
-        """Its incarnation, its manifest (empty, of revision 0 when it is missing), and whether that is sound."""
+    def read(self, pool_id: str) -> tuple[Manifest, bool]:
+        """The manifest (of revision 0 when it is missing), and whether it is sound."""
         flat, stored, order = self._call("READ", pool_id, "", "")
         head = pairs(flat)
         slots = {slot.file: slot for slot in (Slot(**json.loads(text)) for text in stored)}
@@ -93,9 +95,10 @@ class Steps:
             slots=tuple(slots[file] for file in order if file in slots),
             next_seq=int(head.get("next_seq", 1)),
             rev=int(head.get("rev", 0)),
+            origin=f"{head.get('born', '')}:{head.get('rev', 0)}",
         )
         sound = len(order) == len(slots) == len(manifest.slots) and (manifest.active in slots or not slots)
-        return head.get("born", ""), manifest, sound
+        return manifest, sound
 
     def release(self, pool_id: str, names: Sequence[str]) -> None:
         """Frees names that were reserved in vain, with their bytes; those that have become slots stay."""
@@ -104,9 +107,9 @@ class Steps:
     def head(self, pool_id: str) -> Head:
         """The pool's hash, whether it exists or not."""
         with self.connection.available():
-            values = self.connection.control.hmget(self.keys.pool(pool_id), "rev", "born", "origin", "deleted")
-        rev, born, origin, deleted = values
-        return Head(int(rev) if rev is not None else None, born or "", origin or "", deleted is not None)
+            values = self.connection.control.hmget(self.keys.pool(pool_id), "rev", "born", "origin", "dead")
+        rev, born, origin, dead = values
+        return Head(int(rev) if rev is not None else None, born or "", origin or "", tuple((dead or "").split()))
 
     def write_files(self, pool_id: str, files: Mapping[str, bytes]) -> None:
         """Writes images and masks under names that are reserved."""

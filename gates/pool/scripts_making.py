@@ -63,7 +63,8 @@ end
 """
 )
 
-# ARGV[3] - JSON: limit, new, born (for a pool that is made), and where given: before, name, active, next_seq, origin
+# ARGV[3] - JSON: limit, new, born (for a pool that is made), and where given: before, name, active, next_seq,
+# origin (of the mirror that it is made from), edits (operation ids that the mirror has applied)
 # ARGV[4..] - file, slot as JSON, ...; the names are reserved and their bytes written
 ADD = (
     PRELUDE
@@ -84,7 +85,7 @@ for i = 4, #ARGV, 2 do
 end
 if not exists then
   local last = redis.call('HGET', POOL, 'last_rev') or '0'
-  redis.call('HDEL', POOL, 'deleted', 'last_rev', 'origin')
+  redis.call('HDEL', POOL, 'last_rev', 'origin')
   redis.call('HSET', POOL, 'rev', last, 'born', options.born, 'name', options.name or '', 'active', '')
   if options.origin then redis.call('HSET', POOL, 'origin', options.origin) end
   for _, key in ipairs({POOL, FILES, RESERVED, EDITS, EDIT_IDS}) do redis.call('PERSIST', key) end
@@ -95,6 +96,10 @@ for i = 4, #ARGV, 2 do
 end
 redis.call('HSET', POOL, 'next_seq', next_seq)
 if #files > 0 then place(files, options.before) end
+for _, id in ipairs(options.edits or {}) do
+  redis.call('HSET', EDITS, id, '')
+  redis.call('RPUSH', EDIT_IDS, id)
+end
 if options.active and not exists then redis.call('HSET', POOL, 'active', options.active) end
 return done(#files > 0 and cjson.encode(files) or '[]')
 """
@@ -106,9 +111,11 @@ DELETE = (
     + """
 local no = refusal()
 if no then return no end
-local at, rev = now(), redis.call('HGET', POOL, 'rev')
-redis.call('HDEL', POOL, 'rev', 'name', 'active', 'origin')
-redis.call('HSET', POOL, 'deleted', at, 'last_rev', rev)
+local rev = redis.call('HGET', POOL, 'rev')
+local dead = redis.call('HGET', POOL, 'born') .. ' ' .. (redis.call('HGET', POOL, 'dead') or '')
+redis.call('HDEL', POOL, 'rev', 'born', 'name', 'active', 'origin')
+-- The incarnations that were deleted, the last ones: a mirror of one of them is no other pool.
+redis.call('HSET', POOL, 'dead', string.sub(dead, 1, 1000), 'last_rev', rev)
 redis.call('UNLINK', SLOTS, ORDER, FILES, TRASH, TRASHED, RESERVED)
 redis.call('HSET', EDITS, ARGV[1], '')
 redis.call('RPUSH', EDIT_IDS, ARGV[1])
