@@ -43,6 +43,7 @@ class Place:
     title: str = ""
     workflow: str = ""
     """The workflow's name where the prompt carries one, else its id."""
+    workflow_id: str = ""
 
 
 def place(unique_id: str, dynprompt: Any, extra_pnginfo: Any) -> Place:
@@ -63,6 +64,7 @@ def place(unique_id: str, dynprompt: Any, extra_pnginfo: Any) -> Place:
         client_id=PromptServer.instance.client_id or "",
         title=_text(node.get("_meta"), "title"),
         workflow=_workflow(extra_pnginfo),
+        workflow_id=_text(extra_pnginfo.get("workflow"), "id") if isinstance(extra_pnginfo, dict) else "",
     )
 
 

@@ -95,6 +95,8 @@ class Gate:
     client_id: str = ""
     title: str = ""
     workflow: str = ""
+    workflow_id: str = ""
+    """By which a page knows its own gates; "" when the prompt carried no workflow."""
     note: str = ""
     routes: int = 2
     labels: tuple[str, ...] = ()

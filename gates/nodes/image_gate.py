@@ -30,8 +30,10 @@ class _Opened:
     store: Store
     waiter: Waiter
     image: torch.Tensor
-    mask: torch.Tensor | None
-    """The mask to pass on unless one is painted: loaded from the bus, else wired; None when there is neither."""
+    mask: torch.Tensor
+    """The mask to pass on unless one is painted: loaded from the bus, else wired, else zeros."""
+    masked: bool
+    """Whether there is one, so that it is published."""
     upload: Future[object] | None = None
     """The whole image on its way to the store, None when it is there already."""
 
@@ -158,7 +160,9 @@ def _open(
         loaded = None if content.mask is None else to_tensor(content.mask)
     array = to_array(image)
     given = wired if loaded is None else loaded
-    mask = None if given is None else fit_mask(given, image)
+    # Before anybody is asked: a mask that does not fit at all is an error of the workflow. And
+    # before the decision: even zeros take a millisecond a megapixel.
+    mask = empty_mask(image) if given is None else fit_mask(given, image)
     gate = Gate(
         id=resumed or uuid.uuid4().hex,
         prompt_id=at.prompt_id,
@@ -167,6 +171,7 @@ def _open(
         client_id=at.client_id,
         title=at.title,
         workflow=at.workflow,
+        workflow_id=at.workflow_id,
         note=question.note,
         routes=question.routes,
         labels=question.labels,
@@ -180,7 +185,7 @@ def _open(
     waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout)
     pause.watch(waiter)
     comfy.announce(at, gate.id)
-    opened = _Opened(store, waiter, image, mask)
+    opened = _Opened(store, waiter, image, mask, given is not None)
     if not stored:
         opened.upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
     return opened
@@ -224,18 +229,18 @@ def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[An
         raise comfy.interruption()
     image, mask = opened.image, opened.mask
     painted = opened.waiter.mask()
+    masked = opened.masked or painted is not None
     if painted is not None:
         mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
     if question.send_id:
         opened.store.buses.publish(
             question.send_id,
             to_array(image),
-            None if mask is None else mask_to_array(mask),
+            mask_to_array(mask) if masked else None,
             format=question.format,
             meta=BusMeta(opened.store.settings.instance, at.workflow, question.labels[decision.route - 1]),
         )
-    routes = [image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)]
-    return (empty_mask(image) if mask is None else mask, *routes)
+    return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
 
 
 def _end(waiter: Waiter, error: BaseException) -> None:
