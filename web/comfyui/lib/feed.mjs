@@ -1,0 +1,221 @@
+/**
+ * What waits on the farm, kept up to date: the event stream is followed over reconnects, and the
+ * state always comes from the server. Free of ComfyUI.
+ */
+
+/** @typedef {import("./api.mjs").Api} Api */
+
+const ENDED = new Set(["applied", "cancelled", "expired"]);
+/** Milliseconds without a byte (heartbeats come every 15 s) before the stream counts as dead. */
+const SILENCE = 40_000;
+/** Gates that ended and are still shown with who decided. */
+const REMEMBERED = 50;
+
+/** Server-sent events parsed from a stream of bytes; a line's limit is the sender's. */
+export class EventParser {
+  #text = "";
+  #decoder = new TextDecoder();
+
+  /**
+   * @param {Uint8Array} bytes
+   * @returns {{id: string, event: string, data: string}[]} the events that are whole now
+   */
+  push(bytes) {
+    this.#text += this.#decoder.decode(bytes, { stream: true });
+    const blocks = this.#text.split("\n\n");
+    this.#text = blocks.pop() ?? "";
+    const events = [];
+    for (const block of blocks) {
+      const event = { id: "", event: "message", data: "" };
+      const data = [];
+      for (const line of block.split("\n")) {
+        const colon = line.indexOf(":");
+        if (colon < 1) continue;
+        const value = line.slice(colon + 1).replace(/^ /, "");
+        const name = line.slice(0, colon);
+        if (name === "data") data.push(value);
+        else if (name === "id") event.id = value;
+        else if (name === "event") event.event = value;
+      }
+      event.data = data.join("\n");
+      if (data.length) events.push(event);
+    }
+    return events;
+  }
+}
+
+/**
+ * The gates of the farm, and a word when a bus or pool changed.
+ *
+ * Events: `gates` (the set or one of its gates changed), `opened` (detail: the gate, only for one
+ * that opened after the feed began), `bus`, `pool` (detail: the event's data), `reset` (buses
+ * and pools may have changed unseen), `connection`.
+ */
+export class Feed extends EventTarget {
+  /** @type {Map<string, any>} gate id -> gate, live ones */
+  gates = new Map();
+  /** @type {Map<string, any>} gate id -> gate, the last that ended */
+  ended = new Map();
+  /** Whether the stream stands. */
+  connected = false;
+  /** Why the shared store can't be reached, "" when it can. */
+  unavailable = "";
+  #cursor = "";
+  #running = false;
+  /** Whether a first snapshot was taken: what is new in a later one opened meanwhile. */
+  #begun = false;
+  /** @type {AbortController | null} */
+  #abort = null;
+  /** @type {Map<string, number>} gate id -> the newest revision that was told of */
+  #told = new Map();
+
+  /** @param {Api} api */
+  constructor(api) {
+    super();
+    this.api = api;
+  }
+
+  /** Follows the stream until {@link stop}; may be called again. */
+  start() {
+    if (this.#running) return;
+    this.#running = true;
+    void this.#follow();
+  }
+
+  stop() {
+    this.#running = false;
+    this.#abort?.abort();
+  }
+
+  /** Looks again at once: the page came back, or ComfyUI's own socket reconnected. */
+  refresh() {
+    this.#abort?.abort();
+  }
+
+  /** Takes a gate as an answer of the server shows it; an older one than is known is dropped. @param {any} gate */
+  take(gate) {
+    const known = this.gates.get(gate.id) ?? this.ended.get(gate.id);
+    if (known && known.rev > gate.rev) return;
+    if (ENDED.has(gate.status)) {
+      this.gates.delete(gate.id);
+      this.ended.set(gate.id, gate);
+      for (const id of this.ended.keys()) {
+        if (this.ended.size <= REMEMBERED) break;
+        this.ended.delete(id);
+      }
+    } else {
+      this.gates.set(gate.id, gate);
+    }
+    this.dispatchEvent(new Event("gates"));
+    if (!known && gate.status === "waiting") this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
+  }
+
+  async #follow() {
+    let pause = 500;
+    while (this.#running) {
+      this.#abort = new AbortController();
+      const { signal } = this.#abort;
+      try {
+        await this.#read(signal);
+        pause = 500;
+      } catch (error) {
+        if (!signal.aborted) pause = Math.min(pause * 2, 10_000);
+      }
+      this.#connected(false);
+      if (this.#running && !signal.aborted) await new Promise((wake) => setTimeout(wake, pause));
+    }
+  }
+
+  /** @param {AbortSignal} signal */
+  async #read(signal) {
+    const abort = /** @type {AbortController} */ (this.#abort);
+    const headers = this.#cursor ? { "Last-Event-ID": this.#cursor } : {};
+    const response = await this.api.host.fetch("/gatebus/events", {
+      signal,
+      headers: { Accept: "text/event-stream", ...headers },
+    });
+    if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);
+    const reader = response.body.getReader();
+    const parser = new EventParser();
+    this.#connected(true);
+    let silence = setTimeout(() => abort.abort(), SILENCE);
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return;
+        clearTimeout(silence);
+        silence = setTimeout(() => abort.abort(), SILENCE);
+        for (const event of parser.push(value)) this.#handle(event);
+      }
+    } finally {
+      clearTimeout(silence);
+    }
+  }
+
+  /** @param {{id: string, event: string, data: string}} event */
+  #handle({ id, event, data }) {
+    const content = JSON.parse(data);
+    if (id) this.#cursor = id;
+    if (event === "snapshot") this.#snapshot(content);
+    else if (event === "gate") void this.#gateChanged(content);
+    else if (event === "status") {
+      this.unavailable = content.unavailable ?? "";
+      this.dispatchEvent(new Event("connection"));
+    } else if (event === "reset") this.dispatchEvent(new Event("reset"));
+    else if (event === "bus" || event === "pool") this.dispatchEvent(new CustomEvent(event, { detail: content }));
+  }
+
+  /** @param {{gates: any[], unavailable: string}} content */
+  #snapshot(content) {
+    this.unavailable = content.unavailable ?? "";
+    const gone = new Set(this.gates.keys());
+    const fresh = [];
+    for (const gate of content.gates) {
+      if (!gone.delete(gate.id) && this.#begun) fresh.push(gate);
+      this.gates.set(gate.id, gate);
+    }
+    this.#begun = true;
+    for (const id of gone) {
+      this.gates.delete(id);
+      // It ended unseen: who decided is still to be shown.
+      void this.#fetch(id);
+    }
+    this.dispatchEvent(new Event("gates"));
+    for (const gate of fresh) this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
+    this.dispatchEvent(new Event("connection"));
+  }
+
+  /** @param {{id: string, rev: number, status: string}} content */
+  async #gateChanged({ id, rev }) {
+    const known = this.gates.get(id);
+    if (known && known.rev >= rev) return;
+    this.#told.set(id, Math.max(rev, this.#told.get(id) ?? 0));
+    await this.#fetch(id);
+  }
+
+  /** @param {string} id */
+  async #fetch(id) {
+    try {
+      const gate = await this.api.gate(id);
+      // An event that came meanwhile fetches again by itself.
+      if (gate.rev >= (this.#told.get(id) ?? 0)) this.#told.delete(id);
+      this.take(gate);
+    } catch (error) {
+      if (/** @type {any} */ (error).status === 404) {
+        this.gates.delete(id);
+        this.dispatchEvent(new Event("gates"));
+      } else {
+        // The state is not known: the next snapshot tells it.
+        this.#cursor = "";
+        setTimeout(() => this.refresh(), 1000);
+      }
+    }
+  }
+
+  /** @param {boolean} connected */
+  #connected(connected) {
+    if (this.connected === connected) return;
+    this.connected = connected;
+    this.dispatchEvent(new Event("connection"));
+  }
+}
