@@ -82,8 +82,7 @@ def fit_mask(mask: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
 
 def empty_mask(image: torch.Tensor) -> torch.Tensor:
     """Zeros, float32 [B, H, W], of the image's batch, size and device."""
-    # NumPy leaves fresh zero pages untouched; torch.zeros writes them, which takes a millisecond a megapixel.
-    return torch.from_numpy(np.zeros(image.shape[:3], np.float32)).to(image.device)
+    return torch.zeros(image.shape[:3], dtype=torch.float32, device=image.device)
 
 
 def _plain(tensor: torch.Tensor) -> NDArray[np.floating[Any]]:

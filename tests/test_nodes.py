@@ -19,7 +19,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with ComfyUI, or with the extra 'test'")
 
 from gates import codec, comfy  # noqa: E402
-from gates.errors import Fenced, GateClosed, GateNotFound, InvalidName, StoreUnavailable  # noqa: E402
+from gates.errors import (  # noqa: E402
+    Fenced,
+    GateClosed,
+    GateNotFound,
+    InvalidImage,
+    InvalidName,
+    StoreUnavailable,
+    TooLarge,
+)
 from gates.gate.record import MAX_ROUTES, make_decision  # noqa: E402
 from gates.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, pause  # noqa: E402
 from gates.nodes.image_gate import ImageGate  # noqa: E402
@@ -218,6 +226,45 @@ async def test_nothing_is_published_before_the_decision_nor_after_a_cancel(door:
     store.gates.decide(gate, make_decision("cancel"))
     await ends(task, Stopped)
     assert store.buses.heads() == []
+
+
+async def test_a_mask_is_published_only_when_there_is_one(door: Door, store: Store):
+    for wired, painted in ((False, False), (True, False), (False, True)):
+        task = run(image=image(), send_id="cp1", mask=torch.ones(8, 12) if wired else None)
+        (gate,) = await opened(door)
+        if painted:
+            store.gates.set_mask(gate, white_left())
+        store.gates.decide(gate, make_decision("route", 1))
+        await task
+        assert store.buses.head("cp1").mask is (wired or painted)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind"),
+    [
+        ({"image": torch.rand(8, 12, 3)}, InvalidImage),
+        ({"image": torch.rand(1, 8, 12, 2)}, InvalidImage),
+        ({"image": torch.rand(1, 8, 12, 3), "mask": torch.rand(1, 2, 8, 12)}, InvalidImage),
+        ({"image": torch.rand(1025, 1, 1, 3), "send_id": "cp1"}, TooLarge),
+    ],
+    ids=["no batch", "two channels", "mask of two channels", "too many for a bus"],
+)
+async def test_what_can_not_pass_is_refused_before_anybody_is_asked(
+    door: Door, store: Store, inputs: dict[str, Any], kind: type[Exception]
+):
+    await ends(run(**inputs), kind)
+    assert store.gates.records(live=False) == []
+
+
+async def test_a_gate_that_can_not_be_announced_does_not_stay_open(
+    door: Door, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(at: comfy.Place, gate_id: str) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    monkeypatch.setattr(comfy, "announce", broken)
+    await ends(run(image=image()), RuntimeError)
+    assert [record.status for record in store.gates.records(live=False)] == ["cancelled"]
 
 
 async def test_a_wired_image_goes_before_the_bus(door: Door, store: Store):

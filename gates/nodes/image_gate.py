@@ -11,6 +11,7 @@ import torch
 
 from .. import codec, comfy
 from ..bus.record import BusMeta, parse_bus_reference
+from ..bus.version import check_draft
 from ..errors import BusNotFound, GatebusError, GateClosed, GateNotFound
 from ..gate.record import MAX_ROUTES, Gate, Waiter
 from ..pixels import to_floats
@@ -160,9 +161,11 @@ def _open(
         loaded = None if content.mask is None else to_tensor(content.mask)
     array = to_array(image)
     given = wired if loaded is None else loaded
-    # Before anybody is asked: a mask that does not fit at all is an error of the workflow. And
-    # before the decision: even zeros take a millisecond a megapixel.
+    # What can't be passed or published is said before anybody is asked. And a mask takes a
+    # millisecond a megapixel, even an empty one: not to be spent between decision and next node.
     mask = empty_mask(image) if given is None else fit_mask(given, image)
+    if question.send_id:
+        check_draft(array, None, question.format, BusMeta(), store.settings)
     gate = Gate(
         id=resumed or uuid.uuid4().hex,
         prompt_id=at.prompt_id,
@@ -183,11 +186,15 @@ def _open(
         get_id=question.get_id,
     )
     waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout)
-    pause.watch(waiter)
-    comfy.announce(at, gate.id)
     opened = _Opened(store, waiter, image, mask, given is not None)
-    if not stored:
-        opened.upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
+    try:
+        pause.watch(waiter)
+        comfy.announce(at, gate.id)
+        if not stored:
+            opened.upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
+    except BaseException:
+        waiter.close("error")
+        raise
     return opened
 
 
