@@ -16,11 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .deflate import crc32
 from .errors import InvalidImage, InvalidInput
 from .names import check_int
 from .pictures import Picture, read_image, read_mask
 from .pixels import to_pixels
-from .png import COLOURS, StoredPng, crc32, decode_png, encode_png, pack_png, read_png
+from .png import decode_png, encode_png, pack_png, read_png
+from .stored_png import COLOURS, StoredPng
 
 __all__ = [
     "Encoded",
@@ -193,14 +195,14 @@ def decode(layout: Layout, parts: Sequence[Part]) -> NDArray[Any]:
     """
     if len(parts) != layout.parts:
         raise InvalidImage(f"The batch has {len(parts)} parts; its layout says {layout.parts}")
+    if sum(len(part) for part in parts) != layout.size:
+        raise InvalidImage("The parts are not as long as their layout says")
     batch = empty_batch(layout)
     if layout.format == "png":
         for frame, part in zip(batch, parts, strict=True):
             read_png(part, frame)
         return batch
     flat = as_bytes(batch)
-    if sum(len(part) for part in parts) != len(flat):
-        raise InvalidImage("The parts are not as long as their layout says")
     start = 0
     for part in parts:
         flat[start : start + len(part)] = np.frombuffer(part, np.uint8)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .deflate import crc32
 from .errors import InvalidImage, TooLarge
-from .png import SIGNATURE, UNREADABLE, to_eight_bits
+from .png import UNREADABLE, to_eight_bits
 from .settings import Settings
+from .stored_png import SIGNATURE
 
 OUTSIDE_FORMATS = ("PNG", "JPEG", "WEBP")
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from .. import codec
 from ..errors import InvalidImage
-from ..png import StoredPng, read_png
+from ..png import read_png
+from ..stored_png import StoredPng
 
 Span = tuple[int, int, memoryview]
 """(part, offset, where to put it): a piece of a part, as long as the view."""
@@ -35,15 +36,7 @@ def read_plane(layout: codec.Layout, read: ReadSpans) -> NDArray[Any]:
     stored = StoredPng(layout.height, layout.width, layout.channels)
     if layout.format == "exact":
         _read_exact(codec.as_bytes(batch).data, read)
-    elif stored.possible and layout.size == layout.frames * stored.size:
-        # All pieces pass through one buffer, which stays in the cache.
-        places = stored.pieces()
-        buffer = memoryview(bytearray(max(place.length for place in places)))
-        spans = [(frame, place.offset, buffer[: place.length]) for frame in range(layout.frames) for place in places]
-        with closing(_whole(spans, read)) as pieces:
-            for frame in batch:
-                stored.read(islice(pieces, len(places)), frame)
-    else:
+    elif not (stored.possible and layout.size == layout.frames * stored.size and _read_stored(stored, batch, read)):
         for number, frame in enumerate(batch):
             read_png(read_part(number, read), frame)
     return batch
@@ -65,6 +58,21 @@ def _read_exact(target: memoryview, read: ReadSpans) -> None:
     spans = [(part, 0, target[start : start + codec.CHUNK]) for part, start in enumerate(starts)]
     for _ in _whole(spans, read):
         continue
+
+
+def _read_stored(stored: StoredPng, batch: NDArray[Any], read: ReadSpans) -> bool:
+    # All pieces pass through one buffer, which stays in the cache.
+    places = stored.pieces()
+    buffer = memoryview(bytearray(max(place.length for place in places)))
+    spans = [(frame, place.offset, buffer[: place.length]) for frame in range(len(batch)) for place in places]
+    with closing(_whole(spans, read)) as pieces:
+        try:
+            for frame in batch:
+                stored.read(islice(pieces, len(places)), frame)
+        except InvalidImage:
+            # Damaged, or a deflated file of just this length: reading it whole tells.
+            return False
+    return True
 
 
 def _whole(spans: Sequence[Span], read: ReadSpans) -> Generator[memoryview, None, None]:
