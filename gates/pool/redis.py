@@ -164,6 +164,8 @@ class RedisPools(CheckedEdits):
         """
         wanted = [slot.file for slot in edit.slots]
         limits = {"limit": self.settings.max_slots, "new": options.pop("new", False)}
+        if edit.before is not None:
+            limits["before"] = edit.before
         answer = self._steps.run("RESERVE", pool_id, edit.id, edit.rev, json.dumps(limits), *wanted)
         if answer.again:
             return self._read(pool_id)
@@ -171,8 +173,6 @@ class RedisPools(CheckedEdits):
             slots = list(self._write(pool_id, answer.names, pictures))
             if "active" in options:
                 options["active"] = dict(zip(wanted, answer.names, strict=True)).get(options["active"], "")
-            if edit.before is not None:
-                options["before"] = edit.before
             if self.head(pool_id).rev is None:
                 # First the index: an entry without a pool is skipped, a pool without an entry is not found.
                 self._index(pool_id, options.get("name", ""))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .scripts import PRELUDE
 
-# ARGV[3] - JSON: limit (slots of a pool), new (true: the pool must not exist)
+# ARGV[3] - JSON: limit (slots of a pool), new (true: the pool must not exist), and where given: before
 # ARGV[4..] - one a slot: the name that is wanted, or "" for the next one
 # Reserves names and answers {'reserved', name, ...}; what died with its reservation an hour ago is cleaned up.
 RESERVE = (
@@ -19,6 +19,7 @@ if no then return no end
 local options = cjson.decode(ARGV[3])
 local exists = redis.call('HEXISTS', POOL, 'rev') == 1
 if options.new and exists then return {'exists'} end
+if options.before and redis.call('HEXISTS', SLOTS, options.before) == 0 then return {'no_slot', options.before} end
 local count = redis.call('ZCARD', ORDER) + #ARGV - 3
 if count > options.limit then return {'full', tostring(count)} end
 local at = now()
