@@ -19,12 +19,15 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-POLL_FIRST = 0.001
+POLL_FIRST = 0.0005
 """Seconds before the second look at a lock that another process holds; doubled up to POLL_LONGEST."""
 
-POLL_LONGEST = 0.02
+POLL_LONGEST = 0.004
 
-REPLACE_TRIES = 50
+TURN = ".turn"
+"""Ending of the file beside a lock whose holder is the next one to get the lock."""
+
+REPLACE_TRIES = 500
 """Tries to replace a file that somebody reads; only Windows refuses that, for as long as it is open."""
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
@@ -38,9 +41,10 @@ _threads_guard = threading.Lock()
 def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
     """Holds the lock that ``path`` stands for, exclusively between processes and between threads.
 
-    The file (and its folder) is made when it is missing; its holder may delete it. Not
-    reentrant. The lock of a process that dies is free at once. Raises StoreUnavailable when
-    ``timeout`` seconds pass, or when the file system knows no locks.
+    The file, one beside it (``.turn``) and the folder are made when they are missing; the holder
+    may delete them. Processes get it about in turn. Not reentrant. The lock of a process that
+    dies is free at once. Raises StoreUnavailable when ``timeout`` seconds pass, or when the file
+    system knows no locks.
     """
     deadline = time.monotonic() + timeout
     # On NFS flock is a POSIX lock, which does not hold between threads of one process.
@@ -54,8 +58,7 @@ def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
         try:
             yield
         finally:
-            _unlock(file)
-            os.close(file)
+            _let_go(file)
 
 
 def write_atomically(path: Path, data: bytes | bytearray | memoryview) -> None:
@@ -122,6 +125,16 @@ def _between_threads(path: Path, deadline: float) -> Iterator[None]:
 
 
 def _acquire(path: Path, deadline: float) -> int:
+    # Who just let go would be back before the next look of those who wait, and they would never get
+    # their turn. So one of them holds the turn, and looks more often.
+    turn = _take(path.with_name(path.name + TURN), deadline, POLL_LONGEST)
+    try:
+        return _take(path, deadline, POLL_FIRST)
+    finally:
+        _let_go(turn)
+
+
+def _take(path: Path, deadline: float, longest: float) -> int:
     pause = POLL_FIRST
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +150,7 @@ def _acquire(path: Path, deadline: float) -> int:
         if time.monotonic() + pause > deadline:
             raise _timed_out(path)
         time.sleep(pause)
-        pause = min(2 * pause, POLL_LONGEST)
+        pause = min(2 * pause, longest)
 
 
 def _is_at(path: Path, file: int) -> bool:
@@ -160,13 +173,14 @@ def _try_lock(file: int) -> bool:
     return True
 
 
-def _unlock(file: int) -> None:
+def _let_go(file: int) -> None:
     # Explicit, because a forked child holds a copy of the descriptor that closing here does not close.
     if sys.platform == "win32":
         os.lseek(file, 0, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
     else:
         fcntl.flock(file, fcntl.LOCK_UN)
+    os.close(file)
 
 
 def _replace(temporary: Path, path: Path) -> None:

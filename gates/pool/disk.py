@@ -20,7 +20,7 @@ from typing import IO
 
 from ..errors import Conflict, GatebusError, InvalidName, StoreUnavailable
 from ..events import Events
-from ..filelock import locked, sync_folder
+from ..filelock import TURN, locked, sync_folder
 from ..names import check_slot_file, clean_text
 from ..settings import Settings
 from .archive import open_archive, write_zip
@@ -273,6 +273,7 @@ class DiskPools(CheckedEdits):
                 if not self.open(pool_id).path.is_dir():
                     # Windows keeps a file that is open; the next pool of that id uses it.
                     with suppress(OSError):
+                        lock.with_name(lock.name + TURN).unlink()
                         lock.unlink()
 
     def _tell(self, pool_id: str, **data: object) -> None:
