@@ -121,6 +121,13 @@ def input_dir() -> Path:
     return Path(folder_paths.get_input_directory())
 
 
+def temporary_dir() -> Path:
+    """ComfyUI's directory for what is gone after its next start."""
+    import folder_paths
+
+    return Path(folder_paths.get_temp_directory())
+
+
 def user_dir() -> Path:
     """The pack's own folder in ComfyUI's user directory; no HTTP route serves it."""
     import folder_paths
@@ -164,7 +171,7 @@ def start() -> None:
     """
     from server import PromptServer
 
-    api.mount(PromptServer.instance.routes, store, user_dir())
+    api.mount(PromptServer.instance.routes, store, user_dir(), api.Folders(input_dir, temporary_dir))
     PromptServer.instance.add_on_prompt_handler(_without_fingerprints)
     try:
         settings = _process.settings()

@@ -20,7 +20,7 @@ from ..errors import GatebusError, StoreUnavailable
 from ..guard import Guard
 from ..store import Store
 from ..thumbnails import Thumbnails
-from . import buses, gates, legacy, pools, slots, status, streams
+from . import buses, editor, gates, legacy, pools, slots, status, streams
 from .answer import answer_error
 from .call import Call
 from .intake import Intake
@@ -35,7 +35,7 @@ IMAGE_THREADS = 2
 TABLE: tuple[Route, ...] = tuple(
     route for module in (gates, buses, pools, slots, streams, status, legacy) for route in module.ROUTES
 )
-"""Every route, not yet bound to a store."""
+"""Every route that each server has, not yet bound to a store."""
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +52,27 @@ class Opened:
 class Api:
     """The HTTP API of one store: its threads, caches and open streams."""
 
-    def __init__(self, store_of: Callable[[], Store], state_dir: Path | None = None) -> None:
+    def __init__(
+        self, store_of: Callable[[], Store], state_dir: Path | None = None, folders: editor.Folders | None = None
+    ) -> None:
         """``store_of`` opens the store, or gives the open one; it is called with the first use, in a thread.
 
         ``state_dir`` holds the cache of thumbnails and what an import or export needs for the
         moment; None keeps the one in memory and the other in the system's temporary folder.
+        ``folders`` are ComfyUI's directories, where it is ComfyUI that serves: with them come
+        the routes of its mask editor.
         """
         self._store_of = store_of
         self._state_dir = state_dir
+        self.folders = folders
         self._opened: Opened | None = None
         self._opening = threading.Lock()
         self.steps = ThreadPoolExecutor(STEP_THREADS, "gatebus-api")
         self.images = ThreadPoolExecutor(IMAGE_THREADS, "gatebus-images")
         self.intake = Intake()
         self.streams = streams.Streams()
-        self.routes = [replace(route, handler=self._handler(route)) for route in TABLE]
+        table = TABLE if folders is None else (*TABLE, *editor.ROUTES)
+        self.routes = [replace(route, handler=self._handler(route)) for route in table]
 
     @property
     def temporary(self) -> Path:
@@ -124,14 +130,17 @@ class Api:
 
 
 def mount(
-    server: web.Application | web.RouteTableDef, store_of: Callable[[], Store], state_dir: Path | None = None
+    server: web.Application | web.RouteTableDef,
+    store_of: Callable[[], Store],
+    state_dir: Path | None = None,
+    folders: editor.Folders | None = None,
 ) -> Api:
     """Puts every route on an aiohttp application, or on the route table that ComfyUI mounts (also under /api).
 
     With an application the streams and threads end with it; with a table the caller may call
     :meth:`Api.shut_down` and :meth:`Api.close`.
     """
-    api = Api(store_of, state_dir)
+    api = Api(store_of, state_dir, folders)
     if isinstance(server, web.Application):
         server.add_routes([web.route(route.method, route.path, route.handler) for route in api.routes])
         server.on_shutdown.append(api.shut_down)
