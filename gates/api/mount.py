@@ -97,19 +97,26 @@ class Api:
 
     def _handler(self, route: Route) -> Handler:
         async def handle(http: web.Request) -> web.StreamResponse:
-            try:
-                opened = self._opened or await self._open()
-                caller = opened.guard.check(http.headers, route.role, route.body, route.changes)
-                return await route.run(Call(self, opened.store, opened.thumbnails, route, http, caller))
-            except GatebusError as error:
-                return answer_error(error)
-            except (web.HTTPException, ConnectionResetError):
-                raise
-            except Exception:
-                log.exception("gatebus: %s %s failed", route.method, route.path)
-                return answer_error(GatebusError("This failed in a way that was not foreseen; the log tells more"))
+            answer = await self._answer(route, http)
+            if not http.content.at_eof():
+                # Older aiohttp (3.9) stops reading a connection whose last body was not taken to its end.
+                answer.force_close()
+            return answer
 
         return handle
+
+    async def _answer(self, route: Route, http: web.Request) -> web.StreamResponse:
+        try:
+            opened = self._opened or await self._open()
+            caller = opened.guard.check(http.headers, route.role, route.body, route.changes)
+            return await route.run(Call(self, opened.store, opened.thumbnails, route, http, caller))
+        except GatebusError as error:
+            return answer_error(error)
+        except (web.HTTPException, ConnectionResetError):
+            raise
+        except Exception:
+            log.exception("gatebus: %s %s failed", route.method, route.path)
+            return answer_error(GatebusError("This failed in a way that was not foreseen; the log tells more"))
 
     async def _open(self) -> Opened:
         return await asyncio.get_running_loop().run_in_executor(self.steps, self._open_once)
