@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import inspect
+import json
 import math
 import shutil
 import sys
@@ -422,15 +423,22 @@ async def test_a_store_that_stays_away_does_not_hold_up_an_interrupt(
     assert await ends(task, Stopped) < 0.3 + 0.5
 
 
-async def test_an_owner_that_was_fenced_applies_nothing(door: Door, store: Store, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("seen", ["the decision", "nothing"])
+async def test_an_owner_that_was_fenced_applies_nothing(
+    door: Door, store: Store, monkeypatch: pytest.MonkeyPatch, seen: str
+):
     task = run(image=image(), send_id="cp1")
     (gate,) = await opened(door)
 
     def fenced() -> Any:
         raise Fenced("Another owner has the gate")
 
-    monkeypatch.setattr(store.gates._live[gate], "apply", fenced)  # type: ignore[attr-defined]
-    store.gates.decide(gate, make_decision("route", 1))
+    waiting = store.gates._live[gate]  # type: ignore[attr-defined]
+    monkeypatch.setattr(waiting, "apply", fenced)
+    if seen == "nothing":
+        waiting.wake()
+    else:
+        store.gates.decide(gate, make_decision("route", 1))
     await ends(task, Fenced)
     assert store.buses.heads() == []
 
@@ -583,6 +591,29 @@ def test_wrong_inputs_of_the_pool_are_refused(door: Door):
             GridImagePool().run(index, pool)
     assert GridImagePool.VALIDATE_INPUTS(None, None) is True
     assert GridImagePool.VALIDATE_INPUTS(-1, "") is True
+
+
+# -- what comes with the nodes --------------------------------------------------------------
+@pytest.mark.parametrize("path", sorted((ROOT / "example_workflows").glob("*.json")), ids=lambda path: path.stem)
+def test_a_saved_workflow_has_the_widgets_and_outputs_of_its_nodes(path: Path):
+    nodes = [node for node in json.loads(path.read_text())["nodes"] if node["type"] in NODE_CLASS_MAPPINGS]
+    assert nodes
+    for node in nodes:
+        declared = NODE_CLASS_MAPPINGS[node["type"]]
+        assert [slot["name"] for slot in node["outputs"]] == list(declared.RETURN_NAMES)
+        inputs = declared.INPUT_TYPES()
+        everything = {**inputs["required"], **inputs.get("optional", {})}
+        widgets = [name for name, (kind, *_) in everything.items() if kind not in ("IMAGE", "MASK")]
+        assert [slot["name"] for slot in node["inputs"] if "widget" in slot] == widgets
+        assert len(node["widgets_values"]) == len(widgets)
+
+
+def test_the_help_pages_explain_every_input():
+    for name, node in NODE_CLASS_MAPPINGS.items():
+        page = (ROOT / "web" / "comfyui" / "docs" / f"{name}.md").read_text()
+        inputs = node.INPUT_TYPES()
+        for each in [*inputs["required"], *inputs.get("optional", {})]:
+            assert f"| `{each}` |" in page, (name, each)
 
 
 # -- the folder as ComfyUI and pytest see it ------------------------------------------------

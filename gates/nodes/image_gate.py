@@ -13,7 +13,7 @@ from .. import codec, comfy
 from ..bus.record import BusMeta, parse_bus_reference
 from ..bus.version import check_draft
 from ..errors import BusNotFound, GatebusError, GateClosed, GateNotFound
-from ..gate.record import MAX_ROUTES, Gate, Waiter
+from ..gate.record import ENDED, MAX_ROUTES, Gate, Waiter
 from ..pixels import to_floats
 from ..store import Store
 from ..tensors import empty_mask, fit_mask, mask_to_array, to_array, to_tensor
@@ -225,17 +225,17 @@ def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[An
 
     Raises StoreUnavailable when it has to be done again, Fenced when another owner has the gate.
     """
-    decision = opened.waiter.decision
-    if decision is None:
-        gate = opened.waiter.gate
-        raise GateClosed(f"The gate was ended elsewhere ({gate.outcome or gate.status})", gate=gate.id)
-    if decision.kind == "route":
+    waiter = opened.waiter
+    decision = waiter.decision
+    if decision is None and waiter.gate.status in ENDED:
+        raise GateClosed(f"The gate was ended elsewhere ({waiter.gate.outcome})", gate=waiter.gate.id)
+    if decision is None or decision.kind == "route":
         # In the store another decision may have been first.
-        decision = opened.waiter.apply()
+        decision = waiter.apply()
     if decision.kind != "route":
         raise comfy.interruption()
     image, mask = opened.image, opened.mask
-    painted = opened.waiter.mask()
+    painted = waiter.mask()
     masked = opened.masked or painted is not None
     if painted is not None:
         mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)

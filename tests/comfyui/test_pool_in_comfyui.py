@@ -99,6 +99,15 @@ async def test_every_edit_that_the_node_outputs_runs_it_again_and_no_other_does(
         assert "1" in cached["nodes"]
 
 
+async def test_a_pool_filled_in_one_comfyui_is_output_by_the_other(one: ComfyUI, two: ComfyUI):
+    pool = f"set-{uuid.uuid4().hex[:8]}"
+    async with one.client() as here, two.client() as there:
+        await add(here, pool, (0, 0, 255), "blue")
+        history = await run(there, pool_graph(pool))
+        assert await colour_of(there, history) == [0, 0, 255]
+        assert told(history) == ["0", "1", "blue"]
+
+
 async def test_bad_inputs_are_refused_when_queued(alone: ComfyUI):
     async with alone.client() as client:
         for index, pool in ((-2, "a"), (10_000, "a"), (0, "../a"), (0, "a/b"), (0, "nul")):

@@ -107,10 +107,10 @@ async def test_with_redis_that_fails_while_the_gate_waits(one: ComfyUI, farm_red
             prompts.append(await client.queue(gate_graph()))
             await announced(client, prompts[-1])
             # At various moments of the waiter's own rhythm.
-            await asyncio.sleep(0.3 * number)
+            await asyncio.sleep(0.31 * number)
             farm_redis.freeze() if failure == "frozen" else farm_redis.kill()
             try:
-                await asyncio.sleep(0.5 * number)
+                await asyncio.sleep(0.52 * number)
                 took.append(await interrupt(client, prompts[-1]))
             finally:
                 farm_redis.thaw() if failure == "frozen" else farm_redis.start()
@@ -130,7 +130,7 @@ async def test_with_redis_that_has_failed_before_the_gate_opens(one: ComfyUI, fa
                 prompt = await client.queue(gate_graph())
                 await client.event("executing", prompt_id=prompt, node="2")
                 # From within the gate's opening to well after it.
-                await asyncio.sleep(0.1 + 0.8 * number)
+                await asyncio.sleep(0.1 + 0.83 * number)
                 took.append(await interrupt(client, prompt))
         finally:
             farm_redis.thaw() if failure == "frozen" else farm_redis.start()
