@@ -31,12 +31,13 @@ export function asset(path) {
 export const host = {
   // No deadline: an event stream stays open. Newer frontends would end it after 60 s without headers.
   fetch: (path, options = {}) => {
-    const token = setting("token");
+    const token = host.token?.();
     const headers = new Headers(options.headers);
     if (token) headers.set("Authorization", `Bearer ${token}`);
     return fetch(api.apiURL(path), { ...options, headers });
   },
   url,
+  token: () => setting("token") ?? "",
 };
 
 /**

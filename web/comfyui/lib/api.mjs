@@ -23,6 +23,7 @@ export class ApiError extends Error {
  * @typedef {object} Host
  * @property {(path: string, options?: RequestInit) => Promise<Response>} fetch
  * @property {(path: string) => string} url the path as an `<img>` can load it
+ * @property {() => string} [token] the token that `fetch` sends, "" for none: an `<img>` sends none
  */
 
 /** @param {string} part */

@@ -60,7 +60,13 @@ export class Feed extends EventTarget {
   connected = false;
   /** Why the shared store can't be reached, "" when it can. */
   unavailable = "";
+  /** Why the server refuses the stream (a token that is wrong, say), "" when it does not. */
+  refused = "";
+  /** Milliseconds by which the server's clock is ahead of this one's. */
+  #ahead = 0;
   #cursor = "";
+  /** Whether the store's data set is another one now, so that older revisions count again. */
+  #reset = false;
   #running = false;
   /** Whether a first snapshot was taken: what is new in a later one opened meanwhile. */
   #begun = false;
@@ -90,6 +96,16 @@ export class Feed extends EventTarget {
   /** Looks again at once: the page came back, or ComfyUI's own socket reconnected. */
   refresh() {
     this.#abort?.abort();
+  }
+
+  /** Milliseconds since the epoch, by the server's clock (to a second). */
+  now() {
+    return Date.now() + this.#ahead;
+  }
+
+  /** Reads one gate anew. @param {string} id */
+  async look(id) {
+    await this.#fetch(id);
   }
 
   /** Takes a gate as an answer of the server shows it; an older one than is known is dropped. @param {any} gate */
@@ -122,7 +138,7 @@ export class Feed extends EventTarget {
         if (!signal.aborted) pause = Math.min(pause * 2, 10_000);
       }
       this.#connected(false);
-      if (this.#running && !signal.aborted) await new Promise((wake) => setTimeout(wake, pause));
+      if (this.#running && !signal.aborted) await passed(pause, signal);
     }
   }
 
@@ -134,7 +150,16 @@ export class Feed extends EventTarget {
       signal,
       headers: { Accept: "text/event-stream", ...headers },
     });
-    if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);
+    if (!response.ok || !response.body) {
+      const answer = await response.json().catch(() => null);
+      this.refused = answer?.error?.message ?? `The server answered ${response.status}`;
+      this.dispatchEvent(new Event("connection"));
+      throw new Error(`events: ${response.status}`);
+    }
+    this.refused = "";
+    const date = Date.parse(response.headers.get("Date") ?? "");
+    // The header knows whole seconds: less than two is no difference.
+    this.#ahead = Math.abs(date - Date.now()) > 2000 ? date - Date.now() : 0;
     const reader = response.body.getReader();
     const parser = new EventParser();
     this.#connected(true);
@@ -149,6 +174,8 @@ export class Feed extends EventTarget {
       }
     } finally {
       clearTimeout(silence);
+      // Also after a message that can't be read: the stream is begun anew, not left open.
+      void reader.cancel().catch(() => undefined);
     }
   }
 
@@ -161,8 +188,10 @@ export class Feed extends EventTarget {
     else if (event === "status") {
       this.unavailable = content.unavailable ?? "";
       this.dispatchEvent(new Event("connection"));
-    } else if (event === "reset") this.dispatchEvent(new Event("reset"));
-    else if (event === "bus" || event === "pool") this.dispatchEvent(new CustomEvent(event, { detail: content }));
+    } else if (event === "reset") {
+      this.#reset = true;
+      this.dispatchEvent(new Event("reset"));
+    } else if (event === "bus" || event === "pool") this.dispatchEvent(new CustomEvent(event, { detail: content }));
   }
 
   /** @param {{gates: any[], unavailable: string}} content */
@@ -170,11 +199,15 @@ export class Feed extends EventTarget {
     this.unavailable = content.unavailable ?? "";
     const gone = new Set(this.gates.keys());
     const fresh = [];
+    if (this.#reset) this.ended.clear();
     for (const gate of content.gates) {
-      if (!gone.delete(gate.id) && this.#begun) fresh.push(gate);
-      this.gates.set(gate.id, gate);
+      const known = this.gates.get(gate.id) ?? this.ended.get(gate.id);
+      if (!gone.delete(gate.id) && !known && this.#begun) fresh.push(gate);
+      // What an answer told meanwhile may be newer than the snapshot.
+      if (!known || this.#reset || known.rev <= gate.rev) this.gates.set(gate.id, gate);
     }
     this.#begun = true;
+    this.#reset = false;
     for (const id of gone) {
       this.gates.delete(id);
       // It ended unseen: who decided is still to be shown.
@@ -187,7 +220,7 @@ export class Feed extends EventTarget {
 
   /** @param {{id: string, rev: number, status: string}} content */
   async #gateChanged({ id, rev }) {
-    const known = this.gates.get(id);
+    const known = this.gates.get(id) ?? this.ended.get(id);
     if (known && known.rev >= rev) return;
     this.#told.set(id, Math.max(rev, this.#told.get(id) ?? 0));
     await this.#fetch(id);
@@ -218,4 +251,17 @@ export class Feed extends EventTarget {
     this.connected = connected;
     this.dispatchEvent(new Event("connection"));
   }
+}
+
+/**
+ * Ends after that time, or at once when the signal is given.
+ * @param {number} milliseconds
+ * @param {AbortSignal} signal
+ * @returns {Promise<void>}
+ */
+function passed(milliseconds, signal) {
+  return new Promise((wake) => {
+    const timer = setTimeout(wake, milliseconds);
+    signal.addEventListener("abort", () => (clearTimeout(timer), wake()), { once: true });
+  });
 }
