@@ -29,8 +29,7 @@ STOP_LIMIT = 10.0
 """Seconds after which a server that was asked to stop is killed; each write is on the disk already."""
 
 HOW_TO_GET = (
-    "Install one (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis; Windows: inside WSL),"
-    " or set GATEBUS_STORE_URL to a Redis that runs elsewhere."
+    "Install one (Debian, Ubuntu: apt-get install redis-server; macOS: brew install redis; Windows: inside WSL)."
 )
 
 

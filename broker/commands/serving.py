@@ -53,7 +53,10 @@ def serve_command(access: Access, host: str, port: int, allow_open: bool) -> Non
 )
 @click.pass_obj
 def up(access: Access, host: str, port: int, allow_open: bool, redis_port: int | None, data: Path | None) -> None:
-    """Run a Redis of its own and the broker on it, until Ctrl-C; the data stay."""
+    """Run a Redis of its own and the broker on it, until Ctrl-C; the data stay.
+
+    With a Redis that runs already, here or elsewhere, use `gatebus serve` and GATEBUS_STORE_URL.
+    """
     if access.settings.store_url:
         raise InvalidInput("A store URL is set already; `gatebus serve` runs the broker on it")
     check_host(host, access.settings, allow_open)

@@ -113,11 +113,15 @@ def _start_broker(stack: ExitStack, folder: Path, server: EmbeddedRedis) -> Pers
     broker = stack.enter_context(
         Process("broker", "broker", ["serve", "--port", "0"], _settings(server, folder, "broker"))
     )
-    until(lambda: broker.lines or not broker.alive, "the broker's start")
-    found = re.search(r"http://\S+", "\n".join(broker.lines))
-    if found is None:
-        raise DemoError("the broker starts and says where it answers")
-    return Person(found[0])
+    until(lambda: _address(broker) or not broker.alive, "the broker's start")
+    url = _address(broker)
+    check("the broker starts and says where it answers", url != "")
+    return Person(url)
+
+
+def _address(broker: Process) -> str:
+    found = re.search(r"answers on (http://\S+)", "\n".join(broker.lines))
+    return found[1] if found else ""
 
 
 def _see_gates(person: Person, workflow: Process, files: Sequence[Path]) -> list[dict[str, Any]]:
