@@ -147,7 +147,7 @@ def test_after_a_kill_in_redis_no_acknowledged_add_is_lost(tmp_path: Path, redis
 
 def test_a_pool_that_is_deleted_and_added_to_at_once_is_whole_or_gone(tmp_path: Path) -> None:
     pools = DiskPools(tmp_path, Settings())
-    for _ in range(10):
+    for _ in range(5):
         process = start(tmp_path, "", "x", 30)
         go([process])
         deletions = 0
