@@ -23,10 +23,12 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     ClusterError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -49,12 +51,15 @@ _TRANSIENT = (
     RedisConnectionError,
     RedisTimeoutError,
     BusyLoadingError,
+    OutOfMemoryError,
     ReadOnlyError,
     ClusterDownError,
     ClusterError,
+    TryAgainError,
     MasterNotFoundError,
     OSError,
 )
+# An error that redis-py has no class for, or that a script passed on, keeps its prefix.
 _TRANSIENT_PREFIXES = ("OOM", "NOREPLICAS", "LOADING", "READONLY", "MASTERDOWN", "TRYAGAIN", "MISCONF", "CLUSTERDOWN")
 
 

@@ -34,7 +34,7 @@ def send_parts(client: Any, parts: Iterable[tuple[str, codec.Stream]], expire: i
     if isinstance(client, RedisCluster):
         # Its calls find the node and follow a slot that moves; a part exists as a whole then.
         for key, stream in parts:
-            client.set(key, b"".join(stream.pieces), px=expire)
+            client.set(key, b"".join([bytes(piece) for piece in stream.pieces]), px=expire)
         return
     with _borrowed(client) as connection:
         unanswered = 0
