@@ -32,6 +32,9 @@ SCHEMES = (
     "rediss+cluster",
 )
 ROLES = ("view", "decide", "admin", "instance")
+_HOST_PORT = re.compile(
+    r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+)
 _TOKEN = re.compile(r"(view|decide|admin|instance):([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
 
 
@@ -98,6 +101,9 @@ def _url(value: Any) -> str:
             raise ValueError("unix:///path/to/redis.sock")
     elif not parts.netloc.rpartition("@")[2]:
         raise ValueError(f"{parts.scheme}://host:port/...")
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        if not _HOST_PORT.fullmatch(host):
+            raise ValueError(f"{parts.scheme}://host:port/... with a port of 1 to 65535")
     if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
         raise ValueError(f"{parts.scheme}://host:26379,host:26379/MASTER_NAME/DB")
     return value

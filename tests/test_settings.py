@@ -30,7 +30,7 @@ def test_variables_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Pa
     "url",
     [
         "", "redis://localhost", "redis://user:pw@host:6380/2", "rediss://host", "unix:///run/redis.sock",
-        "redis+sentinel://a:26379,b:26379/mymaster/0", "rediss+cluster://a:7000,b:7001",
+        "redis+sentinel://a:26379,b:26379/mymaster/0", "rediss+cluster://a:7000,b:7001", "redis://[::1]:6379",
     ],
 )  # fmt: skip
 def test_every_kind_of_store_is_accepted(url: str) -> None:
@@ -42,6 +42,8 @@ def test_every_kind_of_store_is_accepted(url: str) -> None:
     [
         ("GATEBUS_STORE_URL", "http://host", "redis://"),
         ("GATEBUS_STORE_URL", "redis://", "host:port"),
+        ("GATEBUS_STORE_URL", "redis://host:abc/0", "1 to 65535"),
+        ("GATEBUS_STORE_URL", "redis+cluster://a:7000,b:70000", "1 to 65535"),
         ("GATEBUS_STORE_URL", "redis+sentinel://host:26379", "MASTER_NAME"),
         ("GATEBUS_NAMESPACE", "a{b}", "1 to 32"),
         ("GATEBUS_INSTANCE", "../x", "letters"),
