@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -221,3 +222,32 @@ async def test_the_camera_s_orientation_is_applied(local: Any, orientation: int)
     await local.send("POST", f"{POOL}/slots", target.getvalue(), content_type="image/jpeg")
     shape = codec.decode_png(await (await local.get(f"{POOL}/slots/img_0001.png/image")).read()).shape
     assert shape == ((8, 16, 3) if orientation == 1 else (16, 8, 3))
+
+
+@pytest.mark.redis
+async def test_while_redis_is_away_pools_and_buses_work_from_the_disk(
+    host_at: Any, own_redis: Any, image: Any, eventually: Any
+) -> None:
+    host = await host_at(replace((await host_at()).store.settings, store_url=own_redis.url))
+    own_redis.kill()
+    await host.send("POST", f"{POOL}/slots?label=away", image())
+    await host.send("PUT", "/gatebus/buses/cp1", image())
+    listed = await host.json("/gatebus/buses")
+    assert ([head["name"] for head in listed["buses"]], bool(listed["unavailable"])) == (["cp1"], True)
+    assert [slot["label"] for slot in (await host.json(POOL))["slots"]] == ["away"]
+    own_redis.start()
+
+    async def back() -> bool:
+        return (await host.json("/gatebus/pools"))["unavailable"] == ""
+
+    await eventually(back)
+
+    async def arrived() -> bool:
+        client = own_redis.client()
+        try:
+            return bool(client.exists("gatebus:bus:{cp1}")) and client.hlen("gatebus:pool:{p1}:slots") == 1
+        finally:
+            client.close()
+
+    await eventually(arrived)
+    assert [slot["label"] for slot in (await host.json(POOL))["slots"]] == ["away"]
