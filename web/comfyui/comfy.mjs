@@ -50,6 +50,15 @@ export function toast(severity, summary, detail = "") {
   app.extensionManager.toast.add({ severity, summary, detail, life });
 }
 
+/**
+ * Asks for a line of text in the page's own dialog.
+ * @param {{title: string, message: string, value: string}} question
+ * @returns {Promise<string | null>} null: cancelled
+ */
+export async function ask({ title, message, value }) {
+  return (await app.extensionManager.dialog.prompt({ title, message, defaultValue: value })) ?? null;
+}
+
 /** The value of a setting of ours. @param {string} name */
 export function setting(name) {
   return app.extensionManager?.setting?.get(`${PACK}.${name}`);
@@ -97,4 +106,49 @@ export function queue(executionIds) {
 /** Draws the canvas again. */
 export function redraw() {
   app.canvas?.setDirty?.(true, true);
+}
+
+/**
+ * Brings that node into view and selects it, in whichever subgraph it is.
+ * @param {string} executionId
+ * @returns {boolean} whether the workflow that is open holds it
+ */
+export function reveal(executionId) {
+  const path = executionId.split(":");
+  const held = new Map([...nodes()].map((entry) => [entry.executionId, entry.node]));
+  const node = held.get(executionId);
+  const { canvas } = app;
+  if (!node || !canvas) return false;
+  const hostId = path.slice(0, -1).join(":");
+  if (canvas.graph !== node.graph) {
+    if (hostId) canvas.openSubgraph(held.get(hostId).subgraph, held.get(hostId));
+    else canvas.setGraph(rootGraph());
+  }
+  canvas.selectNode(node, false);
+  canvas.centerOnNode(node);
+  redraw();
+  return true;
+}
+
+/**
+ * The workflow as it would be queued, and the same for people.
+ * @returns {Promise<{output: import("./lib/gate-branch.mjs").Prompt, workflow: any}>}
+ */
+export function flatten() {
+  return app.graphToPrompt();
+}
+
+/** Whether nodes of that class save or show something. @param {string} classType */
+export function isOutputClass(classType) {
+  return !!(/** @type {any} */ (window).LiteGraph?.registered_node_types?.[classType]?.nodeData?.output_node);
+}
+
+/**
+ * Queues a prompt as it is: no seed moves on.
+ * @param {{output: any, workflow: any}} prompt
+ * @param {string[]} outputs the execution ids of the output nodes to run
+ * @returns {Promise<{prompt_id?: string, node_errors?: any}>}
+ */
+export function submit(prompt, outputs) {
+  return api.queuePrompt(0, prompt, { partialExecutionTargets: outputs });
 }

@@ -1,0 +1,37 @@
+/** What a key means in a grid. */
+
+/** @type {Record<string, string>} */
+const PLAIN = {
+  " ": "zoom",
+  Enter: "activate",
+  Delete: "remove",
+  Backspace: "remove",
+  F2: "label",
+  Escape: "leave",
+};
+/** @type {Record<string, string>} with ctrl or command */
+const WITH_CONTROL = { a: "all", " ": "toggle", z: "undo" };
+
+/**
+ * The action of a key, "" when it is not the grid's; `move` comes with its steps.
+ * @param {{key: string, ctrlKey: boolean, metaKey: boolean, shiftKey: boolean}} event
+ * @param {number} columns
+ * @param {number} rows of a page
+ * @returns {{action: string, steps: number}}
+ */
+export function keyAction({ key, ctrlKey, metaKey, shiftKey }, columns, rows) {
+  /** @type {Record<string, number>} */
+  const moves = {
+    ArrowLeft: -1,
+    ArrowRight: 1,
+    ArrowUp: -columns,
+    ArrowDown: columns,
+    PageUp: -columns * rows,
+    PageDown: columns * rows,
+    Home: -Infinity,
+    End: Infinity,
+  };
+  if (key in moves) return { action: "move", steps: moves[key] };
+  if (ctrlKey || metaKey) return { action: shiftKey ? "" : (WITH_CONTROL[key.toLowerCase()] ?? ""), steps: 0 };
+  return { action: PLAIN[key] ?? "", steps: 0 };
+}
