@@ -247,10 +247,6 @@ class PoolFolder:
             for name in (file, mask_name(file)):
                 (self.path / TRASH / name).unlink(missing_ok=True)
 
-    def make(self) -> None:
-        """Makes the folder, when it is not there."""
-        self._make(self.path)
-
     def _make(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -48,6 +48,12 @@ class Follower:
             self.away = True
             self._start()
 
+    def find(self) -> None:
+        """Redis is back, and what was done without it is there."""
+        with self._changed:
+            self.away = False
+            self._changed.notify_all()
+
     def settle(self, timeout: float) -> bool:
         """Waits until nothing is marked any more; False when that takes longer than ``timeout`` seconds."""
         with self._changed:
@@ -71,8 +77,12 @@ class Follower:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._marked or self.away or self._closed)
-                pause = self._tick if self.away or self._marked <= self._failed else DELAY
-                self._changed.wait_for(lambda: self._closed, pause)
+                if self.away:
+                    self._changed.wait_for(lambda: self._closed or not self.away, self._tick)
+                elif self._marked <= self._failed:
+                    self._changed.wait_for(lambda: self._closed or not self._marked <= self._failed, self._tick)
+                else:
+                    self._changed.wait_for(lambda: self._closed, DELAY)
                 if self._closed and (self.away or self._marked <= self._failed):
                     return
                 pool_ids, self._marked, self._busy = self._marked, set(), True

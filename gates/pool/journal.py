@@ -42,6 +42,8 @@ class Entry:
 
     edit: Edit
     slots: tuple[Slot, ...] = ()
+    lefts: tuple[str, ...] = ()
+    """``restore``: what was each slot's left neighbour when it was removed."""
 
 
 class Journal:
@@ -65,7 +67,8 @@ class Journal:
     def append(self, pool_id: str, entry: Entry, ending: str = ENDING) -> Callable[[], None]:
         """Adds an entry, on the disk when this returns; the answer takes it back, when nothing followed."""
         path = self._path(pool_id, ending)
-        payload = msgpack.packb({"edit": entry.edit.to_json(), "slots": [slot.to_json() for slot in entry.slots]})
+        slots = [slot.to_json() for slot in entry.slots]
+        payload = msgpack.packb({"edit": entry.edit.to_json(), "slots": slots, "lefts": list(entry.lefts)})
         try:
             new = not path.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -74,9 +77,14 @@ class Journal:
                 end = _good_end(file.read())
                 file.truncate(end)
                 file.seek(end)
-                file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
-                file.flush()
-                os.fsync(file.fileno())
+                try:
+                    file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except OSError:
+                    # The caller is told that nothing was done; so nothing may be found later.
+                    os.ftruncate(file.fileno(), end)
+                    raise
             if new:
                 sync_folder(self.folder)
         except OSError as error:
@@ -132,7 +140,8 @@ def _good_end(data: bytes) -> int:
 def _entry(pool_id: str, payload: bytes) -> Entry | None:
     try:
         fields: Any = msgpack.unpackb(payload)
-        return Entry(Edit.from_json(fields["edit"]), tuple(Slot(**slot) for slot in fields["slots"]))
+        slots = tuple(Slot(**slot) for slot in fields["slots"])
+        return Entry(Edit.from_json(fields["edit"]), slots, tuple(fields["lefts"]))
     except (ValueError, TypeError, KeyError) as error:
         log.error("gatebus: an entry in the journal of the pool %s can't be read: %r", pool_id, error)
         return None

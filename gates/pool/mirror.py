@@ -163,21 +163,28 @@ class Mirror:
             if mirror is not None and mirror != merged and relation(mirror, head) is not Relation.AHEAD:
                 return
             try:
+                if mirror is None:
+                    self._make(there)
+                    return
                 if all(self._write(pool_id, mirror, files) for files in self._missing(there, mirror)):
                     self._write(pool_id, mirror, {}, there)
                 return
-            except NotFound as error:
+            except (NotFound, Conflict) as error:
                 log.debug("gatebus: the pool %s was edited meanwhile: %s", pool_id, error)
 
-    def _write(
-        self, pool_id: str, mirror: Manifest | None, files: dict[str, bytes], there: Manifest | None = None
-    ) -> bool:
+    def _make(self, there: Manifest) -> None:
+        with self._disk.making(there.pool_id) as folder:
+            for files in self._missing(there, None):
+                for name, data in files.items():
+                    folder.put(name, data)
+            folder.write(there)
+
+    def _write(self, pool_id: str, mirror: Manifest, files: dict[str, bytes], there: Manifest | None = None) -> bool:
         """Writes files and manifest, when the mirror is still the same and has no entries; whether it was."""
         folder = self._disk.open(pool_id)
         with self._disk.locked(pool_id):
             if not self.journal.is_empty(pool_id) or self._under_lock(pool_id) != mirror:
                 return False
-            folder.make()
             for name, data in files.items():
                 folder.put(name, data)
             if there is not None:

@@ -122,15 +122,15 @@ class MirroredPools(CheckedEdits):
             trash, live = folder.trash(), self._redis.get(pool_id).files
             if any(file not in trash or file in live for file in edit.files):
                 raise
-            slots = tuple(trash[file].slot for file in edit.files)
-            Replay(self._redis, folder).apply(Entry(edit, slots))
+            Replay(self._redis, folder).apply(_restoring(edit, trash))
             return self._redis.get(pool_id)
 
     def _record(self, before: Manifest, edit: Edit, trash: Mapping[str, Removed]) -> Callable[[], None]:
         if edit.kind == "delete":
             return self._journal.append(before.pool_id, Entry(replace(edit, text=before.origin)))
+        if edit.kind == "restore":
+            return self._journal.append(before.pool_id, _restoring(edit, trash))
         slots = {slot.file: slot for slot in before.slots}
-        slots.update((file, removed.slot) for file, removed in trash.items())
         about = edit.slots if edit.kind == "add" else tuple(slots[file] for file in edit.files)
         return self._journal.append(before.pool_id, Entry(edit, () if edit.kind == "reorder" else about))
 
@@ -254,7 +254,7 @@ class MirroredPools(CheckedEdits):
                 self._follower.mark(pool_id)
                 self._mirror.reconcile(pool_id)
             self._epoch = epoch
-            self._follower.away = False
+            self._follower.find()
 
     def _was_mirror(self, pool_id: str) -> bool:
         mirror = self._mirror.manifest(pool_id)
@@ -277,3 +277,8 @@ class MirroredPools(CheckedEdits):
     def close(self) -> None:
         """Ends the thread; what the disk lacks then follows at the next start."""
         self._follower.close()
+
+
+def _restoring(edit: Edit, trash: Mapping[str, Removed]) -> Entry:
+    entries = [trash[file] for file in edit.files]
+    return Entry(edit, tuple(entry.slot for entry in entries), tuple(entry.left for entry in entries))

@@ -96,7 +96,7 @@ class Replay:
         elif edit.kind in ("restore", "label", "set_mask"):
             lost = [slot for slot in entry.slots if found[slot.file] not in look.slots]
             if lost:
-                self._bring_back(lost, [found[slot.file] for slot in lost], look)
+                self._bring_back(entry, lost, found, look)
                 return False
             if edit.kind != "restore":
                 slot = entry.slots[0]
@@ -122,16 +122,24 @@ class Replay:
         names = self._redis.result(self._pool_id, edit.id) or []
         self._names.update((slot.file, name) for slot, name in zip(slots, names, strict=False))
 
-    def _bring_back(self, slots: Sequence[Slot], names: Sequence[str], look: Look) -> None:
+    def _bring_back(self, entry: Entry, lost: Sequence[Slot], found: dict[str, str], look: Look) -> None:
         """An edit beats a removal and needs its slot: from the trash in Redis, else from the disk."""
-        removed = [name for name in names if name in look.trash]
+        removed = [found[slot.file] for slot in lost if found[slot.file]]
         if removed:
             self._edit(Edit("restore", operation_id()), removed, look)
             return
-        missing = [slot for slot, name in zip(slots, names, strict=True) if not name]
-        if any(self._picture(slot) is None for slot in missing):
-            raise _lost(self._pool_id, missing)
-        self._put(Edit("add", operation_id()), missing, look)
+        slot = lost[0]
+        if self._picture(slot) is None:
+            raise _lost(self._pool_id, slot)
+        left = dict(zip((slot.file for slot in entry.slots), entry.lefts, strict=False)).get(slot.file)
+        before = self._right_of(self._name(left), look) if left is not None else None
+        self._put(Edit("add", operation_id(), before=before), [slot], look)
+
+    def _right_of(self, file: str, look: Look) -> str | None:
+        """The slot right of the file, the first one for "", None at the end."""
+        files = look.manifest.files
+        at = files.index(file) + 1 if file in look.slots else len(files) if file else 0
+        return files[at] if at < len(files) else None
 
     def _change(self, edit: Edit, base: Slot, current: Slot, look: Look) -> None:
         """Sets label or mask; where both sides have changed it, the disk's version becomes a slot of its own."""
@@ -155,15 +163,13 @@ class Replay:
         version = replace(base, label=edit.text) if edit.kind == "label" else replace(base, mask=mask_name(base.file))
         picture = self._picture(version)
         if picture is None:
-            raise _lost(self._pool_id, [base])
+            raise _lost(self._pool_id, base)
         mask_digest = digest(picture[2]) if picture[2] is not None else ""
         for slot in look.slots.values():
             if (slot.digest, slot.label, slot.mask_digest) == (base.digest, version.label, mask_digest):
                 self._names[base.file] = slot.file
                 return
-        files = look.manifest.files
-        right = files[files.index(current.file) + 1 :]
-        self._put(replace(edit, before=right[0] if right else None), [version], look)
+        self._put(replace(edit, before=self._right_of(current.file, look)), [version], look)
 
     def _picture(self, slot: Slot) -> Picture | None:
         """The slot with its bytes on the disk; None when they are not there any more."""
@@ -203,6 +209,5 @@ def _is_unchanged(slot: Slot, there: Slot | None) -> bool:
     return there is not None and (slot.label, slot.mask_digest) == (there.label, there.mask_digest)
 
 
-def _lost(pool_id: str, slots: Sequence[Slot]) -> NotFound:
-    files = ", ".join(slot.file for slot in slots)
-    return NotFound(f"The images {files} of the pool {pool_id} are neither in Redis nor on the disk", pool_id=pool_id)
+def _lost(pool_id: str, slot: Slot) -> NotFound:
+    return NotFound(f"The image {slot.file} of the pool {pool_id} is neither in Redis nor on the disk", pool_id=pool_id)
