@@ -92,30 +92,27 @@ function standIn(ref, img, onSaved) {
 
 /** The editor's dialog as it comes and goes. */
 class Dialog {
-  /** @type {MutationObserver} */
-  #observer;
-  /** @type {ReturnType<typeof setTimeout>} */
-  #patience;
+  /** @type {() => void} stops looking */
+  forget = () => {};
 
   constructor() {
-    let shown = false;
     /** @type {Promise<void>} resolves when it has gone; rejects with NoEditor when it never came */
     this.closed = new Promise((resolve, reject) => {
-      this.#observer = new MutationObserver(() => {
+      let shown = false;
+      const patience = setTimeout(() => reject(new NoEditor("The mask editor did not open")), PATIENCE);
+      const observer = new MutationObserver(() => {
         const shows = document.querySelector(DIALOG) !== null;
-        if (shows) clearTimeout(this.#patience);
+        if (shows) clearTimeout(patience);
         else if (shown) resolve();
         shown = shows;
       });
-      this.#patience = setTimeout(() => reject(new NoEditor("The mask editor did not open")), PATIENCE);
+      observer.observe(document.body, { childList: true, subtree: true });
+      this.forget = () => {
+        clearTimeout(patience);
+        observer.disconnect();
+      };
     });
     // Who opens it may fail before anybody waits.
     this.closed.catch(() => {});
-    this.#observer.observe(document.body, { childList: true, subtree: true });
-  }
-
-  forget() {
-    clearTimeout(this.#patience);
-    this.#observer.disconnect();
   }
 }

@@ -3,20 +3,19 @@
  * painter where that one can't be reached or the setting `painter` is "ours".
  */
 import { asset, setting, toast } from "../comfy.mjs";
+import { Api, ApiError } from "../lib/api.mjs";
 import { addStylesheet } from "../lib/dom.mjs";
 import { register, t } from "../lib/i18n.mjs";
-import texts from "../lib/texts/painter.mjs";
+import { painter as texts } from "../lib/texts/painter.mjs";
 import { NoEditor, hasComfyEditor, openComfyEditor } from "./comfy-editor.mjs";
-
-/** @typedef {import("../lib/api.mjs").Api} Api */
 
 /**
  * What is edited, and how either editor gets at it.
  * @typedef {object} Edited
  * @property {Record<string, string>} place as `/gatebus/editor` takes it
  * @property {string} title
- * @property {string} imageUrl
- * @property {string} maskUrl "" when there is none
+ * @property {string} imagePath on our server
+ * @property {string} maskPath "" when there is none
  * @property {{width: number, height: number} | undefined} size undefined: that of the image
  * @property {(png: Blob | null) => Promise<any>} save
  */
@@ -32,12 +31,13 @@ let editing = false;
  * @returns {Promise<void>}
  */
 export function editGateMask(gate, api) {
+  const paths = pathsOf(api);
   return edit(api, {
     place: { gate: gate.id },
     title: gate.title || t("painter.gate"),
     // The whole image follows the preview; until it is there the preview is painted on.
-    imageUrl: gate.layout ? api.imageUrl(gate) : api.previewUrl(gate),
-    maskUrl: api.maskUrl(gate),
+    imagePath: gate.layout ? paths.imageUrl(gate) : paths.previewUrl(gate),
+    maskPath: paths.maskUrl(gate),
     size: { width: gate.width, height: gate.height },
     save: (png) => api.setGateMask(gate.id, png),
   });
@@ -51,12 +51,13 @@ export function editGateMask(gate, api) {
  * @returns {Promise<void>}
  */
 export function editSlotMask(poolId, slot, api) {
+  const paths = pathsOf(api);
   const path = `/slots/${encodeURIComponent(slot.file)}/mask?brief=1`;
   return edit(api, {
     place: { pool: poolId, slot: slot.file },
     title: slot.label || slot.file,
-    imageUrl: api.slotUrl(poolId, slot, "image"),
-    maskUrl: slot.mask ? api.slotUrl(poolId, slot, "mask") : "",
+    imagePath: paths.slotUrl(poolId, slot, "image"),
+    maskPath: slot.mask ? paths.slotUrl(poolId, slot, "mask") : "",
     size: undefined,
     save: (png) =>
       png
@@ -75,7 +76,7 @@ async function edit(api, edited) {
   editing = true;
   try {
     if (setting("painter") === "ours" || !hasComfyEditor() || !(await editInComfyui(api, edited))) {
-      await editInOurs(edited);
+      await editInOurs(api, edited);
     }
   } catch (error) {
     toast("error", t("painter.failed"), error instanceof Error ? error.message : String(error));
@@ -106,9 +107,34 @@ async function editInComfyui(api, { place }) {
   return true;
 }
 
-/** @param {Edited} edited */
-async function editInOurs({ title, imageUrl, maskUrl, size, save }) {
+/**
+ * @param {Api} api
+ * @param {Edited} edited
+ */
+async function editInOurs(api, { title, imagePath, maskPath, size, save }) {
   addStylesheet(asset("./painter.css"));
   const { openPainter } = await import("../lib/painter.mjs");
-  await openPainter({ title, imageUrl, maskUrl, size, save });
+  await openPainter({
+    title,
+    loadImage: () => load(api, imagePath),
+    loadMask: maskPath ? () => load(api, maskPath) : null,
+    size,
+    save,
+  });
+}
+
+/** The same API, whose URLs are paths: for what is fetched, with the host's token. @param {Api} api */
+function pathsOf(api) {
+  return new Api({ fetch: api.host.fetch, url: (path) => path });
+}
+
+/**
+ * @param {Api} api
+ * @param {string} path
+ * @returns {Promise<Blob>}
+ */
+async function load(api, path) {
+  const response = await api.host.fetch(path);
+  if (!response.ok) throw new ApiError(response.status, "error", t("painter.notLoaded", { status: response.status }));
+  return response.blob();
 }
