@@ -107,7 +107,7 @@ class OwnedGates:
         with self._lock:
             if gate_id is None:
                 self._look_at_all = True
-            elif gate_id in self._waiting:
+            elif gate_id in self._waiting and self._waiting[gate_id].awaits_news:
                 self._hints.add(gate_id)
             else:
                 return
@@ -117,6 +117,20 @@ class OwnedGates:
         """Waits on it no more."""
         with self._lock:
             self._waiting.pop(waiting.gate.id, None)
+
+    def decide(self, waiting: RedisWaiting, decision: Decision) -> Gate:
+        """Makes the decision about a gate of this process, which so learns of it without a look."""
+        with self._lock:
+            waiting.deciding += 1
+        try:
+            gate = self._redis.decide(waiting.gate.id, decision)
+            waiting.see(gate)
+            return gate
+        finally:
+            with self._lock:
+                waiting.deciding -= 1
+            # Another's decision may have come meanwhile, with a hint that was passed over.
+            self.hint(waiting.gate.id)
 
     # -- what RedisWaiting does -----------------------------------------------------------
     def applied(self, waiting: RedisWaiting) -> Decision:
@@ -319,12 +333,12 @@ class OwnedGates:
     def _decide_deadline(self, gate: Gate, waiting: RedisWaiting | None) -> None:
         decision = deadline_decision(gate)
         try:
-            if waiting is None or not waiting.decide_here(decision):
+            if waiting is None:
                 after = self._redis.decide(gate.id, decision)
-                if waiting is not None:
-                    waiting.see(after)
-                elif after.status in ENDED:
+                if after.status in ENDED:
                     self.expire(after)
+            elif not waiting.decide_here(decision):
+                self.decide(waiting, decision)
         except (Conflict, GateNotFound) as error:
             log.debug("gatebus: the deadline of gate %s: %s", gate.id, error)
 

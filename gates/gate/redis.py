@@ -90,12 +90,12 @@ class RedisGates:
         if waiting is not None and waiting.decide_here(decision):
             return waiting.gate
         try:
+            if waiting is not None:
+                return self._owned.decide(waiting, decision)
             gate = self._redis.decide(gate_id, decision)
         except GateNotFound:
             raise self._missing(gate_id) from None
-        if waiting is not None:
-            waiting.see(gate)
-        elif gate.status in ENDED:
+        if gate.status in ENDED:
             self._owned.expire(gate)
         return gate
 

@@ -26,7 +26,14 @@ class RedisWaiting(Waiting):
         self.unsettled = False
         """Whether its bytes still have to lose the expiry that they were written with."""
         self.image_stored = False
+        self.deciding = 0
+        """Decisions under way in this process, each of which sees its own outcome."""
         self._fenced: Gate | None = None
+
+    @property
+    def awaits_news(self) -> bool:
+        """Whether a look would tell what is not known here already: a hint may be of this process's own making."""
+        return self.decision is None and not self.deciding
 
     def decide_here(self, decision: Decision) -> bool:
         """Makes the decision when nobody else can know of the gate; otherwise does nothing and returns False."""
