@@ -56,7 +56,7 @@ function showCount(count) {
 
 /** Shows the gate's node; says so when this tab does not hold it. @param {any} gate */
 export function jump(gate) {
-  if (!isHere(gate) || !reveal(gate.node_id)) toast("info", t("gate.elsewhere"), gate.workflow);
+  if (!isHere(gate) || !reveal(gate.node_id)) toast("info", t("gate.elsewhere"), gate.workflow === gate.workflow_id ? "" : gate.workflow);
 }
 
 class List {
@@ -136,7 +136,7 @@ class List {
     const view = new GateView({ api, feed, decisions, editMask: (one) => editMask(one, api), fail });
     const title = gate.title || t("gate.untitled");
     const button = /** @type {any} */ (el("button", { type: "button", class: "gatebus-title", onclick: () => jump(gate) }, title));
-    const where = el("span", { class: "gatebus-quiet" }, gate.workflow);
+    const where = el("span", { class: "gatebus-quiet" }, gate.workflow === gate.workflow_id ? "" : gate.workflow);
     const element = el("div", { class: "gatebus-card", role: "listitem", "aria-label": title }, button, where, view.element);
     const hint = () => {
       button.title = isHere(gate) ? t("gate.jump") : t("gate.elsewhere");

@@ -145,6 +145,7 @@ export class Feed extends EventTarget {
   /** @param {AbortSignal} signal */
   async #read(signal) {
     const abort = /** @type {AbortController} */ (this.#abort);
+    /** @type {Record<string, string>} */
     const headers = this.#cursor ? { "Last-Event-ID": this.#cursor } : {};
     const response = await this.api.host.fetch("/gatebus/events", {
       signal,

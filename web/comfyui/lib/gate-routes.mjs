@@ -61,16 +61,15 @@ export class GateRoutes {
   #button(route) {
     const { labels, open, chosen } = this.#state;
     const name = routeName(route, labels);
-    const hints = [t("gate.routeHint", { route: name, key: keyOfRoute(route) })];
-    if (this.rename) hints.push(t("gate.renameHint"));
+    const hints = [open && t("gate.routeHint", { route: name, key: keyOfRoute(route) }), this.rename && t("gate.renameHint")];
     return el(
       "button",
       {
         type: "button",
         class: `gatebus-route${chosen === route ? " gatebus-chosen" : ""}`,
-        title: hints.join("\n"),
-        // Not `disabled`: an idle one still takes a double click and the focus.
-        "aria-disabled": String(!open),
+        title: hints.filter(Boolean).join("\n"),
+        // Never `disabled`: an idle one still takes a double click and the focus.
+        "data-open": open,
         "aria-pressed": String(chosen === route),
         // The second click of a double click is none: it would decide the next gate unseen.
         onclick: (/** @type {MouseEvent} */ event) => open && event.detail < 2 && this.choose(route),

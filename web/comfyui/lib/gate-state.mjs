@@ -111,10 +111,15 @@ export function ageText(gate, now) {
 export function countdownText(gate, now, labels = gate.labels) {
   if (!gate.deadline || !isOpen(gate)) return "";
   const seconds = (gate.deadline - now) / 1000;
-  const left = seconds > 0 ? duration(Math.ceil(seconds)) : t("gate.now");
+  const left = seconds > 0 ? clockText(Math.ceil(seconds)) : t("gate.now");
   return gate.timeout_route
     ? t("gate.left", { left, route: routeName(gate.timeout_route, labels) })
     : t("gate.leftStop", { left });
+}
+
+/** Seconds left as `4:05`, in larger units from an hour on. @param {number} seconds */
+function clockText(seconds) {
+  return seconds < 3600 ? `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}` : duration(seconds);
 }
 
 /** The size, and how many images. @param {any} gate */

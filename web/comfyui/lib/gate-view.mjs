@@ -51,7 +51,7 @@ export class GateView {
     const { api, feed, decisions, rename, zoom, actions = [], editMask } = (this.surroundings = surroundings);
     this.picture = new GatePicture(api, zoom);
     this.routes = new GateRoutes((route) => this.choose(route), rename);
-    this.state = el("span", { class: "gatebus-state" });
+    this.state = el("span", { class: "gatebus-state", role: "status" });
     this.time = el("span", { class: "gatebus-time", role: "timer" });
     this.place = el("span", { class: "gatebus-place" });
     this.counter = el("span", {});
@@ -69,7 +69,7 @@ export class GateView {
       el(
         "div",
         { class: "gatebus-inner" },
-        el("div", { class: "gatebus-head" }, el("span", { role: "status" }, this.state), this.time, this.place, this.pager),
+        el("div", { class: "gatebus-head" }, this.state, this.time, this.place, this.pager),
         this.picture.element,
         this.note,
         this.problem,
