@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..errors import Conflict, NotFound, PoolNotFound, TooLarge
 from ..filelock import locked
 from .checked import digest, operation_id
 from .disk import LOCKS, DiskPools
-from .edits import Edit
+from .edits import Edit, rebuild
 from .journal import Entry, Journal
 from .manifest import Manifest, Removed, Slot, mask_name
 from .redis import Picture, RedisPools
-from .redis_steps import BATCH_BYTES
+from .redis_steps import BATCH_BYTES, Head
 from .replay import Replay
 from .reunion import Relation, differences, relation
 
@@ -172,6 +173,26 @@ class Mirror:
             except (NotFound, Conflict) as error:
                 log.debug("gatebus: the pool %s was edited meanwhile: %s", pool_id, error)
 
+    def recall(self, known: Manifest) -> None:
+        """Brings the disk to what this process knows of Redis, which does not answer any more: all but the bytes.
+
+        So nobody edits on the disk what they have just changed in Redis, and sees it as it was before.
+        """
+        with self._disk.locked(known.pool_id):
+            mirror = self._under_lock(known.pool_id)
+            if mirror is None or not self.journal.is_empty(known.pool_id):
+                return
+            if relation(known, _head(mirror)) is not Relation.BEHIND:
+                return
+            here = {slot.file: slot for slot in mirror.slots}
+            slots = tuple(
+                replace(here[slot.file], label=slot.label)
+                for slot in known.slots
+                if slot.file in here and here[slot.file].digest == slot.digest
+            )
+            # It still shows the older revision: reflect() will bring the bytes.
+            self._disk.open(known.pool_id).follow(replace(rebuild(known, slots), rev=known.rev, origin=mirror.origin))
+
     def _make(self, there: Manifest) -> None:
         with self._disk.making(there.pool_id) as folder:
             for files in self._missing(there, None):
@@ -222,6 +243,11 @@ class Mirror:
             return self._disk.get(pool_id)
         except PoolNotFound:
             return None
+
+
+def _head(mirror: Manifest) -> Head:
+    born, _, rev = mirror.origin.partition(":")
+    return Head(int(rev or 0), born, "", ())
 
 
 def _was(slot: Slot, removed: dict[str, Removed]) -> bool:

@@ -231,6 +231,13 @@ class MirroredPools(CheckedEdits):
             log.warning("gatebus: the mirror of the pool %s can't be used now: %s", pool_id, error)
 
     def _on_disk(self, pool_id: str, call: Callable[[], T]) -> T:
+        known = self._redis.known(pool_id)
+        if known is not None and self._shown.get(pool_id) != known.origin:
+            try:
+                self._mirror.recall(known)
+            except StoreUnavailable as error:
+                log.warning("gatebus: the pool %s is shown as the disk has it: %s", pool_id, error)
+            self._shown[pool_id] = known.origin
         try:
             return call()
         except PoolNotFound as error:
@@ -249,6 +256,7 @@ class MirroredPools(CheckedEdits):
             pool_ids = set(self._journal.pool_ids())
             if self._follower.away or epoch != self._epoch:
                 self._ready.clear()
+                self._shown.clear()
                 pool_ids.update(pool_id for pool_id in self._disk.ids() if self._was_mirror(pool_id))
             for pool_id in sorted(pool_ids):
                 self._follower.mark(pool_id)

@@ -69,11 +69,15 @@ class RedisPools(CheckedEdits):
         """See :class:`~.manifest.PoolStore`."""
         pool_id = check_pool_id(pool_id)
         head = self.head(pool_id)
-        with self._guard:
-            manifest = self._cache.get(pool_id)
+        manifest = self.known(pool_id)
         if manifest is not None and manifest.origin == f"{head.born}:{head.rev}":
             return manifest
         return self._read(pool_id)
+
+    def known(self, pool_id: str) -> Manifest | None:
+        """The manifest as this process last saw it, without asking Redis."""
+        with self._guard:
+            return self._cache.get(pool_id)
 
     def _read(self, pool_id: str) -> Manifest:
         manifest, sound = self._steps.read(pool_id)
@@ -211,8 +215,7 @@ class RedisPools(CheckedEdits):
         if answer.again:
             return self._read(pool_id)
         self._tell(pool_id, rev=answer.rev)
-        with self._guard:
-            manifest = self._cache.get(pool_id)
+        manifest = self.known(pool_id)
         before = f"{answer.origin.partition(':')[0]}:{answer.rev - 1}"
         if manifest is None or manifest.origin != before or edit.kind == "restore":
             return self._read(pool_id)
