@@ -322,6 +322,18 @@ def test_the_painted_mask_goes_with_the_decision(shop: Shop) -> None:
     assert store.mask(waiter.gate.id) == b"second"
 
 
+def test_a_mask_may_be_there_from_the_start(shop: Shop) -> None:
+    store = shop.store()
+    waiter = store.open(gate(), PREVIEW, mask=b"start")
+    assert store.mask(waiter.gate.id) == b"start"
+    store.decide(waiter.gate.id, make_decision("route", 1))
+    waiter.wait(10)
+    assert waiter.mask() == b"start"
+    cleared = store.open(gate(), PREVIEW, mask=b"start")
+    store.set_mask(cleared.gate.id, None)
+    assert store.mask(cleared.gate.id) is None
+
+
 def test_a_cleared_mask_is_none(shop: Shop) -> None:
     store = shop.store()
     waiter = store.open(gate(), PREVIEW)
@@ -427,9 +439,11 @@ def test_an_orphan_is_shown_adopted_with_its_decision_and_its_old_owner_is_fence
     freeze_looks(owner)
     eventually(lambda: other.get(waiter.gate.id).status == "orphaned")
     eventually(lambda: [event.data["rev"] for event in shared.events.since(start) or []] == [2])
+    other.set_mask(waiter.gate.id, b"painted")
     owner.decide(waiter.gate.id, make_decision("route", 2))
-    adopted = other.open(waiter.gate, PREVIEW)
+    adopted = other.open(waiter.gate, PREVIEW, mask=b"start")
     assert adopted.gate.fence == 2
+    assert adopted.mask() == b"painted"
     assert adopted.decision is not None
     with pytest.raises(Fenced, match="taken over"):
         waiter.apply()

@@ -229,6 +229,21 @@ async def test_nothing_is_published_before_the_decision_nor_after_a_cancel(door:
     assert store.buses.heads() == []
 
 
+@pytest.mark.parametrize("cleared", [False, True])
+async def test_a_wired_mask_is_shown_and_passes_unrounded_unless_it_is_cleared(door: Door, store: Store, cleared: bool):
+    wired = torch.stack([torch.full((8, 12), 0.1003), torch.full((8, 12), 0.9001)])
+    task = run(image=image(2), mask=wired)
+    (gate,) = await opened(door)
+    shown = store.gates.mask(gate)
+    assert shown is not None
+    assert (codec.decode_png(shown) == 26).all()
+    if cleared:
+        store.gates.set_mask(gate, None)
+    store.gates.decide(gate, make_decision("route", 1))
+    mask, *_ = await task
+    assert torch.equal(mask, torch.zeros(2, 8, 12) if cleared else wired)
+
+
 async def test_a_mask_is_published_only_when_there_is_one(door: Door, store: Store):
     for wired, painted in ((False, False), (True, False), (False, True)):
         task = run(image=image(), send_id="cp1", mask=torch.ones(8, 12) if wired else None)

@@ -62,15 +62,19 @@ def read_pieces(client: Any, pieces: Sequence[tuple[str, int, memoryview]]) -> G
 
 @contextmanager
 def _borrowed(client: Any) -> Iterator[Any]:
-    single = client.client()
+    pool = client.connection_pool
     try:
-        yield single.connection
+        connection = pool.get_connection()
+    except TypeError:  # redis-py before 5.3 wants to know the command
+        connection = pool.get_connection("SET")
+    try:
+        yield connection
     except BaseException:
         # What was half sent, or not read, must not become part of somebody else's command.
-        single.connection.disconnect()
+        connection.disconnect()
         raise
     finally:
-        single.close()
+        pool.release(connection)
 
 
 def _set(key: str, stream: codec.Stream, expire: int) -> Iterator[codec.Part]:

@@ -40,7 +40,7 @@ class LocalGates:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def open(self, gate: Gate, preview: bytes, timeout: float = 0) -> Waiting:
+    def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> Waiting:
         """See :class:`record.GateStore`."""
         check_gate_id(gate.id)
         now = now_ms()
@@ -53,7 +53,7 @@ class LocalGates:
             deadline=now + int(timeout * 1000) if timeout > 0 else 0,
             rev=1,
         )
-        waiting = Waiting(opened, preview, timeout, self._changed)
+        waiting = Waiting(opened, preview, timeout, mask, self._changed)
         with self._lock:
             if gate.id in self._ended:
                 raise steps.gate_closed(self._ended[gate.id][1].gate)

@@ -68,9 +68,9 @@ class OwnedGates:
         """Whether Redis lost its data a moment ago, so that owners still announce their gates again."""
         return time.monotonic() - self._epoch_changed < ANNOUNCE_AGAIN
 
-    def open(self, gate: Gate, preview: bytes, timeout: float) -> RedisWaiting:
+    def open(self, gate: Gate, preview: bytes, timeout: float, mask: bytes | None) -> RedisWaiting:
         """Announces the gate, or keeps it in this process until Redis is back; see :class:`record.GateStore`."""
-        waiting = RedisWaiting(self, gate, preview, timeout)
+        waiting = RedisWaiting(self, gate, preview, timeout, mask)
         with self._lock:
             if gate.id in self._waiting:
                 raise GateBusy("This process waits on that gate already", gate=gate.id)
@@ -297,6 +297,9 @@ class OwnedGates:
             raise GateBusy(f"The gate's owner {row.get('instance', '')} is alive", gate=gate.id)
         if code == "ENDED":
             raise steps.gate_closed(from_fields(gate.id, row))
+        if code == "ADOPTED":
+            # What was painted before counts; it is read when it is needed.
+            waiting.painted = None
         waiting.unsettled = True
         waiting.see(from_fields(gate.id, row))
         if waiting.encoded is not None:

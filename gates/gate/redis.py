@@ -40,7 +40,7 @@ class RedisGates:
         self._owned = OwnedGates(self._redis, self._blobs, owner)
         listener.subscribe(keys.gates, self._owned.hint)
 
-    def open(self, gate: Gate, preview: bytes, timeout: float = 0) -> RedisWaiting:
+    def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> RedisWaiting:
         """See :class:`record.GateStore`."""
         check_gate_id(gate.id)
         now = now_ms()
@@ -53,7 +53,7 @@ class RedisGates:
             deadline=now + int(timeout * 1000) if timeout > 0 else 0,
             rev=0,
         )
-        return self._owned.open(opened, preview, timeout)
+        return self._owned.open(opened, preview, timeout, mask)
 
     def records(self, live: bool = True) -> list[Gate]:
         """See :class:`record.GateStore`."""

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class RedisWaiting(Waiting):
     """The owner's side of a gate in Redis; see :class:`record.Waiter`."""
 
-    def __init__(self, owned: OwnedGates, gate: Gate, preview: bytes, timeout: float) -> None:
-        super().__init__(gate, preview, timeout, lambda gate: None)
+    def __init__(self, owned: OwnedGates, gate: Gate, preview: bytes, timeout: float, mask: bytes | None) -> None:
+        super().__init__(gate, preview, timeout, mask, lambda gate: None)
         self._owned = owned
         self.opening = True
         """Until its opener is done with it; no look comes between."""

@@ -33,13 +33,15 @@ def now_ms() -> int:
 class Waiting:
     """A gate that waits in this process alone; ``redis.py`` extends it for gates that others see."""
 
-    def __init__(self, gate: Gate, preview: bytes, timeout: float, on_change: Callable[[Gate], None]) -> None:
+    def __init__(
+        self, gate: Gate, preview: bytes, timeout: float, mask: bytes | None, on_change: Callable[[Gate], None]
+    ) -> None:
         self.lock = threading.RLock()
         self.preview = preview
         self.encoded: codec.Encoded | None = None
-        self.painted: bytes | None = None
+        self.painted = mask
         """The PNG that ``gate.mask`` names."""
-        self._gate = gate
+        self._gate = replace(gate, mask=mask_token(mask))
         self._timeout_at = time.monotonic() + timeout if timeout > 0 else None
         self._on_change = on_change
         self._decided = threading.Event()
@@ -134,7 +136,7 @@ class Waiting:
     def set_mask(self, png: bytes | None) -> Gate:
         """Replaces the painted mask in this process; see :class:`record.GateStore`."""
         with self.lock:
-            gate = steps.paint(self._gate, secrets.token_hex(8) if png is not None else "")
+            gate = steps.paint(self._gate, mask_token(png))
             self.painted = png
             self.see(gate)
             return gate
@@ -159,6 +161,11 @@ class Waiting:
         if self.encoded is None:
             raise frame_not_found(self._gate.id, None, 0)
         return codec.decode(self.encoded.layout, [bytes(part) for part in self.encoded.parts])
+
+
+def mask_token(png: bytes | None) -> str:
+    """A fresh token for a painted mask, "" for none."""
+    return secrets.token_hex(8) if png is not None else ""
 
 
 def deadline_decision(gate: Gate) -> Decision:

@@ -33,8 +33,8 @@ class _Opened:
     image: torch.Tensor
     mask: torch.Tensor
     """The mask to pass on unless one is painted: loaded from the bus, else wired, else zeros."""
-    masked: bool
-    """Whether there is one, so that it is published."""
+    shown: bytes | None
+    """That mask's first frame as the gate shows it, as PNG; None when there is neither a loaded nor a wired one."""
     upload: Future[object] | None = None
     """The whole image on its way to the store, None when it is there already."""
 
@@ -185,8 +185,9 @@ def _open(
         send_id=question.send_id,
         get_id=question.get_id,
     )
-    waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout)
-    opened = _Opened(store, waiter, image, mask, given is not None)
+    shown = None if given is None else _mask_png(mask, store.settings.compression)
+    waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout, shown)
+    opened = _Opened(store, waiter, image, mask, shown)
     try:
         pause.watch(waiter)
         comfy.announce(at, gate.id)
@@ -236,18 +237,26 @@ def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[An
         raise comfy.interruption()
     image, mask = opened.image, opened.mask
     painted = waiter.mask()
-    masked = opened.masked or painted is not None
-    if painted is not None:
-        mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
+    # One that was left as it was shown passes as it came: every frame of it, and unrounded.
+    if painted != opened.shown:
+        if painted is None:
+            mask = empty_mask(image)
+        else:
+            mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
     if question.send_id:
         opened.store.buses.publish(
             question.send_id,
             to_array(image),
-            mask_to_array(mask) if masked else None,
+            mask_to_array(mask) if painted is not None else None,
             format=question.format,
             meta=BusMeta(opened.store.settings.instance, at.workflow, question.labels[decision.route - 1]),
         )
     return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
+
+
+def _mask_png(mask: torch.Tensor, compression: str) -> bytes:
+    """The first frame of a mask [B, H, W] as an 8-bit grey PNG, rounded."""
+    return codec.encode_png((mask[0] * 255).round().to(torch.uint8).cpu().numpy(), compression)
 
 
 def _end(waiter: Waiter, error: BaseException) -> None:
