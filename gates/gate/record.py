@@ -189,9 +189,10 @@ class GateStore(Protocol):
         ``mask`` is what is painted from the start (an 8-bit grey PNG of the image's size), to be
         painted on, replaced or cleared. ``gate.owner``, ``opened`` and ``deadline`` are set here;
         ``timeout`` is in seconds, 0 for none. A gate of that id whose owner's lease is over is
-        adopted (fence + 1), with the decision and the painted mask that it may have. Raises GateBusy when its owner lives, GateClosed when it
-        has ended, TooLarge when this process has ``max_gates`` waiting. A Redis that is away
-        is no error here: the gate then waits in this process and is announced later.
+        adopted (fence + 1), with the decision and the painted mask that it may have. Raises
+        GateBusy when its owner lives, GateClosed when it has ended, TooLarge when this process
+        has ``max_gates`` waiting. A Redis that is away is no error here: the gate then waits in
+        this process and is announced later.
         """
         ...
 
