@@ -33,9 +33,16 @@ START_LIMIT = 180.0
 class ComfyUI:
     """One ComfyUI on the CPU, started and stopped on one port and one base directory."""
 
-    def __init__(self, base: Path, environ: Mapping[str, str] | None = None, nodes: Sequence[Path] = ()) -> None:
-        """``environ``: ``GATEBUS_*`` settings; ``nodes``: further custom nodes, copied."""
+    def __init__(
+        self,
+        base: Path,
+        environ: Mapping[str, str] | None = None,
+        nodes: Sequence[Path] = (),
+        arguments: Sequence[str] = (),
+    ) -> None:
+        """``environ``: ``GATEBUS_*`` settings; ``nodes``: further custom nodes, copied; ``arguments``: ComfyUI's."""
         self.base = base
+        self.arguments = tuple(arguments)
         self.environ = dict(environ or {})
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -56,6 +63,7 @@ class ComfyUI:
         command = [os.environ.get("COMFYUI_PYTHON") or sys.executable, str(Path(directory) / "main.py")]
         command += ["--cpu", "--listen", "127.0.0.1", "--port", str(self.port), "--base-directory", str(self.base)]
         command += ["--database-url", f"sqlite:///{self.base}/user/comfyui.db", "--disable-api-nodes"]
+        command += self.arguments
         kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEBUS_")}
         environ = {**kept, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", **self.environ}
         with (self.base / "comfyui.log").open("ab") as log:
