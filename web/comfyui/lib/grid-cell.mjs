@@ -15,6 +15,16 @@ import { el } from "./dom.mjs";
  * @property {string} maskHint
  */
 
+/**
+ * @typedef {object} Content
+ * @property {string} name for those who don't see it
+ * @property {string} labelName of the field in which a label is edited
+ * @property {(id: string, index: number, pixels: number) => Omit<View, "selected" | "cursor" | "index">} view
+ * @property {(id: string) => {small: string, large: string, caption: string} | null} zoom null: it is gone
+ * @property {(id: string) => string} label
+ * @property {(img: HTMLImageElement, url: string, signal: AbortSignal) => void} load shows the image of that URL
+ */
+
 /** Times that a picture is asked for when it does not come. */
 const TRIES = 4;
 

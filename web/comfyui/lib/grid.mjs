@@ -6,30 +6,19 @@ import { Undoing, el } from "./dom.mjs";
 import { Cell } from "./grid-cell.mjs";
 import { dragCells } from "./grid-drag.mjs";
 import { keyAction } from "./grid-keys.mjs";
-import { GAP, beforeOf, gapAt, layout, place, scrolledTo, staysPut, visible } from "./grid-layout.mjs";
-import { Zoom } from "./grid-zoom.mjs";
+import { GapMark } from "./grid-mark.mjs";
+import { GAP, beforeOf, layout, place, scrolledTo, staysPut, visible } from "./grid-layout.mjs";
+import { Preview } from "./grid-preview.mjs";
 
-/** @typedef {import("./grid-cell.mjs").View} View */
+/** @typedef {import("./grid-cell.mjs").Content} Content */
 /** @typedef {import("./selection.mjs").Selection} Selection */
 
 /** Least width of a cell. */
 const LEAST = 104;
 /** Milliseconds without a further scroll after which pictures are asked for. */
 const SETTLED = 90;
-/** Milliseconds that a mouse rests on a cell before its preview shows. */
-const HOVER = 900;
 
 let grids = 0;
-
-/**
- * @typedef {object} Content
- * @property {string} name for those who don't see it
- * @property {string} labelName of the field in which a label is edited
- * @property {(id: string, index: number, pixels: number) => Omit<View, "selected" | "cursor" | "index">} view
- * @property {(id: string) => {small: string, large: string, caption: string}} zoom
- * @property {(id: string) => string} label
- * @property {(img: HTMLImageElement, url: string, signal: AbortSignal) => void} load shows the image of that URL
- */
 
 /**
  * Events, their detail: `activate` (id), `label` ({id, label}), `remove` (null), `move` ({ids, before}),
@@ -44,13 +33,9 @@ export class Grid extends EventTarget {
   #frame = 0;
   #scrolled = 0;
   #undoing = new Undoing();
-  /** @type {Zoom} */
-  #zoom;
-  /** Whether the preview stays until a key ends it. */
-  #pinned = false;
-  #gap = -1;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #hover;
+  /** @type {Preview} */
+  #preview;
+  #mark = new GapMark();
 
   /**
    * @param {Content} content
@@ -60,10 +45,8 @@ export class Grid extends EventTarget {
     super();
     this.content = content;
     this.selection = selection;
-    this.#zoom = new Zoom(content.load);
     this.prefix = `gb-grid-${(grids += 1)}-`;
     this.space = el("div", { class: "gb-grid-space", role: "presentation" });
-    this.mark = el("div", { class: "gb-grid-mark", hidden: true });
     this.element = el("div", {
       class: "gb-grid",
       role: "listbox",
@@ -71,8 +54,9 @@ export class Grid extends EventTarget {
       "aria-label": content.name,
       "aria-multiselectable": "true",
     });
-    this.space.append(this.mark);
+    this.space.append(this.#mark.element);
     this.element.append(this.space);
+    this.#preview = new Preview(content, this.element);
     const undoing = this.#undoing;
     const resized = new ResizeObserver(() => this.redraw());
     resized.observe(this.element);
@@ -80,18 +64,18 @@ export class Grid extends EventTarget {
     undoing.listen(selection, "change", () => this.redraw());
     undoing.listen(this.element, "scroll", () => {
       this.#scrolled = performance.now();
-      this.#rest();
+      this.#preview.rest("");
       this.redraw();
     });
     undoing.listen(this.element, "click", (event) => this.#clicked(event));
     undoing.listen(this.element, "dblclick", (event) => this.#doubleClicked(event));
     undoing.listen(this.element, "keydown", (event) => this.#pressed(event));
-    undoing.listen(this.element, "pointermove", (event) => this.#rest(event));
-    undoing.listen(this.element, "pointerleave", () => this.#rest());
-    undoing.listen(this.element, "pointerdown", () => this.#hideZoom());
-    undoing.listen(this.element, "focusout", () => this.#hideZoom());
+    undoing.listen(this.element, "pointermove", (event) => this.#rested(event));
+    undoing.listen(this.element, "pointerleave", () => this.#preview.rest(""));
+    undoing.listen(this.element, "pointerdown", () => this.#preview.hide());
+    undoing.listen(this.element, "focusout", () => this.#preview.hide());
     undoing.add(() => {
-      this.#hideZoom();
+      this.#preview.hide();
       cancelAnimationFrame(this.#frame);
     });
     this.#allowDragging();
@@ -108,7 +92,7 @@ export class Grid extends EventTarget {
   setOrder(ids) {
     this.#order = ids;
     this.selection.setOrder(ids);
-    if (this.#zoom.shown && !ids.includes(this.#zoom.shown)) this.#hideZoom();
+    if (this.#preview.shown && !ids.includes(this.#preview.shown)) this.#preview.hide();
     this.redraw();
   }
 
@@ -146,20 +130,13 @@ export class Grid extends EventTarget {
 
   /** Shows where something would be put; null takes the mark away. @param {{clientX: number, clientY: number} | null} point */
   markGap(point) {
-    this.#gap = point ? gapAt(this.#layout, ...this.#inside(point)) : -1;
-    this.mark.toggleAttribute("hidden", this.#gap < 0);
-    if (this.#gap < 0) return;
-    // At the end of a full row the mark stands behind the last cell, not alone in the next row.
-    const behind = this.#gap > 0 && this.#gap === this.#order.length && this.#gap % this.#layout.columns === 0;
-    const { x, y } = place(this.#layout, behind ? this.#gap - 1 : this.#gap);
-    const left = behind ? x + this.#layout.cell + GAP / 2 : x - GAP / 2;
-    this.mark.style.transform = `translate(${Math.max(0, left - 1)}px, ${y}px)`;
-    this.mark.style.height = `${this.#layout.cell}px`;
+    if (point) this.#mark.show(this.#layout, this.#inside(point));
+    else this.#mark.hide();
   }
 
   /** The id before which something put at the mark stands, null: at the end. @param {ReadonlySet<string>} [moving] */
   beforeMark(moving = new Set()) {
-    return this.#gap < 0 ? null : beforeOf(this.#order, moving, this.#gap);
+    return this.#mark.gap < 0 ? null : beforeOf(this.#order, moving, this.#mark.gap);
   }
 
   // -- drawing ------------------------------------------------------------------------------------
@@ -188,7 +165,7 @@ export class Grid extends EventTarget {
     const delay = performance.now() - this.#scrolled < SETTLED ? SETTLED : 0;
     const pixels = this.#layout.cell * (window.devicePixelRatio || 1);
     shown.forEach((id, offset) => this.#drawCell(id, from + offset, pixels, delay));
-    const cursor = this.#cells.has(this.selection.cursor) ? this.#elementId(this.selection.cursor) : "";
+    const cursor = this.#cells.has(this.selection.cursor) ? this.prefix + this.selection.cursor : "";
     if (cursor) this.element.setAttribute("aria-activedescendant", cursor);
     else this.element.removeAttribute("aria-activedescendant");
   }
@@ -197,7 +174,7 @@ export class Grid extends EventTarget {
   #drawCell(id, index, pixels, delay) {
     let cell = this.#cells.get(id);
     if (!cell) {
-      cell = new Cell(id, this.#elementId(id), this.content.load);
+      cell = new Cell(id, this.prefix + id, this.content.load);
       this.#cells.set(id, cell);
       this.space.append(cell.element);
     }
@@ -208,11 +185,6 @@ export class Grid extends EventTarget {
     cell.show({ ...this.content.view(id, index, pixels), index, selected, cursor }, delay);
     cell.element.setAttribute("aria-setsize", String(this.#order.length));
     cell.element.setAttribute("aria-posinset", String(index + 1));
-  }
-
-  /** @param {string} id */
-  #elementId(id) {
-    return this.prefix + id;
   }
 
   // -- pointer ------------------------------------------------------------------------------------
@@ -262,7 +234,7 @@ export class Grid extends EventTarget {
           if (!id || /** @type {Element} */ (target).closest("input")) return false;
           if (!this.selection.has(id)) this.selection.choose(id);
           ids = this.selection.inOrder();
-          this.#hideZoom();
+          this.#preview.hide();
           lift(true);
           return true;
         },
@@ -281,27 +253,12 @@ export class Grid extends EventTarget {
     );
   }
 
-  /** Starts the wait for a mouse that rests on a cell; ends it otherwise. @param {PointerEvent} [event] */
-  #rest(event) {
-    clearTimeout(this.#hover);
-    const id = this.#idAt(event?.target ?? null);
-    if (this.#zoom.shown && !this.#pinned && this.#zoom.shown !== id) this.#hideZoom();
-    if (!id || event?.pointerType !== "mouse" || event.buttons || this.#cells.get(id)?.editing) return;
-    if (/** @type {Element} */ (event.target).closest(".gb-cell-label")) return;
-    this.#hover = setTimeout(() => !this.#zoom.shown && this.#showZoom(id, false), HOVER);
-  }
-
-  /** @param {string} id @param {boolean} pinned until a key ends it */
-  #showZoom(id, pinned) {
-    if (!this.#order.includes(id)) return;
-    this.#pinned = pinned;
-    this.#zoom.show(id, this.content.zoom(id), this.element);
-  }
-
-  #hideZoom() {
-    clearTimeout(this.#hover);
-    this.#pinned = false;
-    if (this.#zoom.shown) this.#zoom.hide();
+  /** @param {PointerEvent} event */
+  #rested(event) {
+    const id = this.#idAt(event.target);
+    const restful = event.pointerType === "mouse" && !event.buttons && !this.#cells.get(id)?.editing;
+    const aside = /** @type {Element} */ (event.target).closest(".gb-cell-label");
+    this.#preview.rest(restful && !aside ? id : "");
   }
 
   // -- keys ---------------------------------------------------------------------------------------
@@ -322,14 +279,14 @@ export class Grid extends EventTarget {
     const { cursor } = selection;
     if (action === "move") {
       this.reveal(selection.move(steps, { toggle: event.ctrlKey || event.metaKey, range: event.shiftKey }));
-      if (this.#pinned) this.#showZoom(selection.cursor, true);
+      if (this.#preview.pinned) this.#preview.pin(selection.cursor);
     } else if (action === "all") selection.all();
     else if (action === "toggle" && cursor) selection.choose(cursor, { toggle: true });
-    else if (action === "zoom" && cursor) this.#pinned ? this.#hideZoom() : this.#showZoom(cursor, true);
+    else if (action === "zoom" && cursor) this.#preview.toggle(cursor);
     else if (action === "activate" && cursor) this.#tell("activate", cursor);
     else if (action === "label" && cursor) this.editLabel(cursor);
     else if (action === "remove" && selection.size) this.#tell("remove", null);
-    else if (action === "leave" && this.#zoom.shown) this.#hideZoom();
+    else if (action === "leave" && this.#preview.shown) this.#preview.hide();
     else if (action === "leave" && selection.size) selection.clear();
     else if (action === "undo") return this.#tell("undo", null);
     // A key that would do something to the graph does nothing where it was meant for the grid.

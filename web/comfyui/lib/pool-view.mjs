@@ -5,10 +5,10 @@
 import { Undoing, el } from "./dom.mjs";
 import { Grid } from "./grid.mjs";
 import { register, t } from "./i18n.mjs";
-import { showImage } from "./images.mjs";
 import { sortedFiles } from "./natural-sort.mjs";
 import { openPopup } from "./popup.mjs";
 import { PoolBar } from "./pool-bar.mjs";
+import { cellsOf } from "./pool-cells.mjs";
 import { Selection } from "./selection.mjs";
 import { pool as texts } from "./texts/pool.mjs";
 import { Uploads, filesOf } from "./uploads.mjs";
@@ -18,6 +18,12 @@ import { Uploads, filesOf } from "./uploads.mjs";
 /** @typedef {import("./popup.mjs").Entry} Entry */
 
 register("pool", texts);
+
+/** @param {string} name @param {string} key of its text @param {() => void} run */
+function button(name, key, run) {
+  const attributes = { type: "button", class: `gb-pool-${name}`, title: t(key), "aria-label": t(key), onclick: run };
+  return el("button", attributes);
+}
 
 /**
  * @typedef {object} Surroundings what the page around it gives
@@ -33,6 +39,12 @@ export class PoolView {
   #attached = new Undoing();
   /** @type {string[][]} removals that can be undone, the last one last */
   #removals = [];
+  /** @type {Map<string, import("./pool.mjs").Slot>} file -> slot, as they show */
+  slots = new Map();
+  nameButton = el("button", { type: "button", class: "gb-pool-name", "aria-haspopup": "menu" });
+  shared = el("span", { class: "gb-pool-shared", hidden: true });
+  count = el("span", { class: "gb-pool-count", "aria-live": "polite" });
+  removeButton = button("remove", "pool.remove", () => void this.remove());
 
   /**
    * @param {Pools} pools
@@ -45,7 +57,7 @@ export class PoolView {
     this.pool = pools.take(id);
     this.uploads = new Uploads(this.pool);
     this.element = el("div", { class: "gb-pool", "data-capture-wheel": "true" });
-    this.grid = new Grid(this.#content(), this.selection);
+    this.grid = new Grid(cellsOf(this), this.selection);
     this.bar = new PoolBar();
     this.empty = el("div", { class: "gb-pool-empty", hidden: true });
     const body = el("div", { class: "gb-pool-body" }, this.grid.element, this.empty);
@@ -104,8 +116,11 @@ export class PoolView {
   async remove() {
     const files = this.selection.inOrder();
     if (!files.length) return;
-    const { pool } = this;
-    if (!(await pool.remove(files)) || pool !== this.pool) return;
+    const { pool, selection } = this;
+    const removing = pool.remove(files);
+    // What took its place is selected, so that one can go through a pool by Delete and arrows alone.
+    if (selection.cursor) selection.choose(selection.cursor);
+    if (!(await removing) || pool !== this.pool) return;
     this.#removals.push(files);
     const text = t("pool.removedBar", { count: files.length });
     this.bar.say(text, [{ label: t("pool.undo"), run: () => this.undo() }]);
@@ -116,6 +131,8 @@ export class PoolView {
     const files = this.#removals.pop();
     if (!files) return false;
     this.bar.clear();
+    // The button that had the focus is gone.
+    this.grid.element.focus({ preventScroll: true });
     void this.pool.restore(files).then((made) => {
       if (made) this.#selectWhenThere(files);
     });
@@ -135,66 +152,17 @@ export class PoolView {
   // -- parts --------------------------------------------------------------------------------------------
 
   #head() {
-    const button = (/** @type {string} */ name, /** @type {string} */ key, /** @type {() => void} */ run) =>
-      el("button", { type: "button", class: `gb-pool-${name}`, title: t(key), "aria-label": t(key), onclick: run });
-    this.nameButton = el("button", { type: "button", class: "gb-pool-name", "aria-haspopup": "menu" });
-    this.nameButton.addEventListener("click", () => this.page.choosePool(/** @type {any} */ (this.nameButton)));
-    this.shared = el("span", { class: "gb-pool-shared", hidden: true });
-    this.count = el("span", { class: "gb-pool-count", "aria-live": "polite" });
-    this.removeButton = button("remove", "pool.remove", () => void this.remove());
-    const upload = button("upload", "pool.upload", () => this.upload());
     const more = button("more", "pool.menu", () => openPopup(this.element, more, t("pool.menu"), this.page.menu()));
     more.setAttribute("aria-haspopup", "menu");
-    return el(
-      "div",
-      { class: "gb-pool-head", role: "toolbar" },
-      this.nameButton,
-      this.shared,
-      this.count,
-      this.removeButton,
-      upload,
-      more,
-    );
+    const upload = button("upload", "pool.upload", () => this.upload());
+    const parts = [this.nameButton, this.shared, this.count, this.removeButton, upload, more];
+    return el("div", { class: "gb-pool-head", role: "toolbar" }, ...parts);
   }
-
-  /** @returns {import("./grid.mjs").Content} */
-  #content() {
-    const slot = (/** @type {string} */ id) => /** @type {any} */ (this.#slots.get(id));
-    const url = (/** @type {any} */ of, /** @type {"image" | "thumbnail"} */ what, /** @type {number} */ size) =>
-      this.pool.api.slotUrl(this.pool.id, of, what, what === "thumbnail" ? size : undefined);
-    return {
-      name: t("pool.grid", { name: this.pool.id }),
-      labelName: t("pool.labelName"),
-      load: (img, address, signal) => showImage(img, this.pool.api.host, address, signal),
-      label: (id) => slot(id)?.label ?? "",
-      view: (id, index, pixels) => {
-        const { label, mask } = slot(id);
-        const active = id === this.pool.state.active;
-        const parts = [label || t("pool.image", { index }), active && t("pool.active"), mask && t("pool.masked")];
-        return {
-          src: url(slot(id), "thumbnail", pixels > 128 ? 256 : 128),
-          label,
-          masked: Boolean(mask),
-          active,
-          description: parts.filter(Boolean).join(", "),
-          labelHint: t("pool.addLabel"),
-          maskHint: t("pool.hasMask"),
-        };
-      },
-      zoom: (id) => {
-        const index = this.pool.state.slots.indexOf(slot(id));
-        const caption = [String(index), slot(id).label].filter(Boolean).join(" · ");
-        return { small: url(slot(id), "thumbnail", 256), large: url(slot(id), "image", 0), caption };
-      },
-    };
-  }
-
-  /** @type {Map<string, import("./pool.mjs").Slot>} */
-  #slots = new Map();
 
   #listen() {
     const undoing = this.#undoing;
     const { grid } = this;
+    undoing.listen(this.nameButton, "click", () => this.page.choosePool(this.nameButton));
     undoing.listen(grid, "activate", (event) => void this.pool.activate(event.detail));
     undoing.listen(grid, "label", (event) => void this.pool.label(event.detail.id, event.detail.label));
     undoing.listen(grid, "move", (event) => void this.pool.move(event.detail.ids, event.detail.before));
@@ -245,7 +213,7 @@ export class PoolView {
 
   #show() {
     const { state, loaded, failure } = this.pool;
-    this.#slots = new Map(state.slots.map((slot) => [slot.file, slot]));
+    this.slots = new Map(state.slots.map((slot) => [slot.file, slot]));
     this.grid.setOrder(state.slots.map((slot) => slot.file));
     this.empty.toggleAttribute("hidden", state.slots.length > 0);
     if (failure && !state.slots.length) this.empty.replaceChildren(t("pool.unreachable", { reason: failure }));
@@ -291,7 +259,7 @@ export class PoolView {
   #selectWhenThere(files) {
     const { pool } = this;
     const look = () => {
-      if (pool === this.pool && !files.every((file) => this.#slots.has(file))) return;
+      if (pool === this.pool && !files.every((file) => this.slots.has(file))) return;
       pool.removeEventListener("change", look);
       if (pool !== this.pool) return;
       this.selection.set(files);

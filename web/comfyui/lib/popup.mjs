@@ -42,7 +42,7 @@ export function openPopup(parent, opener, name, entries) {
     const role = chosen === undefined ? "menuitem" : "menuitemradio";
     const button = el(
       "button",
-      { type: "button", class: "gb-popup-entry", role, "aria-checked": chosen, disabled: Boolean(disabled), onclick },
+      { type: "button", class: "gb-popup-entry", role, "aria-checked": chosen === undefined ? null : String(chosen), disabled: Boolean(disabled), onclick },
       el("span", {}, label),
       detail ? el("span", { class: "gb-popup-detail" }, detail) : null,
     );
@@ -66,6 +66,11 @@ export function openPopup(parent, opener, name, entries) {
   };
   undoing.listen(window, "pointerdown", outside, { capture: true });
   parent.append(menu);
+  // Below what opened it, as far as there is room.
+  if (parent.contains(opener)) {
+    const room = parent.clientWidth - menu.offsetWidth - 4;
+    menu.style.left = `${Math.max(4, Math.min(opener.offsetLeft, room))}px`;
+  }
   opener.setAttribute("aria-expanded", "true");
   (buttons.find((button) => !button.disabled) ?? menu).focus({ preventScroll: true });
   return () => close(false);
