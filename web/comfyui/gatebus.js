@@ -116,13 +116,13 @@ app.registerExtension({
     function: () => routeSelected(index + 1),
   })),
 
-  init() {
+  async init() {
     setLanguage(app.extensionManager.setting.get("Comfy.Locale"));
-  },
-
-  async beforeRegisterNodeDef(/** @type {any} */ _type, /** @type {any} */ definition) {
-    if (definition.name === "GridImagePool") modules.pool = await loaded(() => import("./nodes/image-pool.mjs"));
-    if (definition.name === "ImageGate") modules.bus = await loaded(() => import("./nodes/bus-picker.mjs"));
+    // Here, since the page waits for it before it makes nodes; it does not for `beforeRegisterNodeDef`.
+    [modules.pool, modules.bus] = await Promise.all([
+      loaded(() => import("./nodes/image-pool.mjs")),
+      loaded(() => import("./nodes/bus-picker.mjs")),
+    ]);
   },
 
   nodeCreated(/** @type {any} */ node) {
