@@ -257,6 +257,18 @@ def test_a_pending_version_that_can_not_be_read_blocks_no_other(own_redis, one, 
     one.buses.publish("cp1", *flat(3))
 
 
+def test_a_pending_version_that_redis_can_not_take_blocks_no_other(own_redis, one, two, monkeypatch):
+    own_redis.kill()
+    one.buses.publish("large", noise(1, 60, 60, 3), None)
+    one.buses.publish("cp1", *flat(2))
+    own_redis.start()
+    monkeypatch.setattr("gates.bus.parts.MAX_PART", 5000)
+    one.buses.catch_up()
+    assert value_of(two.buses) == 2
+    assert one.disk.pending() == [("large", 1)]
+    assert one.buses.load("large").head.height == 60
+
+
 def test_a_disk_that_can_not_be_used_does_not_keep_redis_from_working(own_redis, tmp_path):
     (tmp_path / "one").write_text("in the way")
     machine = Machine(own_redis, tmp_path / "one")

@@ -205,13 +205,18 @@ class MirroredBuses:
     def _publish_one(self, name: str, number: int) -> None:
         try:
             content = self._disk.load(name, number)
-            draft = Draft.of(content)
         except GatebusError as error:
             log.warning("gatebus: version %d of bus %s stays on this machine: %s", number, name, error)
             return
-        if not self._is_there(content.head):
-            self._saw(self._redis.store(name, draft, content.head.published))
-            log.info("gatebus: version %d of bus %s, published while Redis was away, is there now", number, name)
+        try:
+            if not self._is_there(content.head):
+                self._saw(self._redis.store(name, Draft.of(content), content.head.published))
+                log.info("gatebus: version %d of bus %s, published while Redis was away, is there now", number, name)
+        except StoreUnavailable:
+            raise
+        except GatebusError as error:
+            log.warning("gatebus: version %d of bus %s is not for Redis: %s", number, name, error)
+            return
         self._disk.settle(name, number)
 
     def _is_there(self, pending: BusHead) -> bool:
