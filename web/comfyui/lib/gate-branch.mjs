@@ -4,9 +4,8 @@
 
 /** @param {any} value @param {Prompt} prompt @returns {string} the id of the node it is linked to, "" for a value */
 function linked(value, prompt) {
-  return Array.isArray(value) && value.length === 2 && typeof value[1] === "number" && String(value[0]) in prompt
-    ? String(value[0])
-    : "";
+  const isLink = Array.isArray(value) && value.length === 2 && typeof value[0] === "string" && typeof value[1] === "number";
+  return isLink && value[0] in prompt ? value[0] : "";
 }
 
 /**
