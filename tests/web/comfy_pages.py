@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 READY = """() => !!window.app?.canvas && !document.querySelector('#splash-loader')
-    && (window.app.rootGraph ?? window.app.graph).nodes.length > 0"""
-"""The page has drawn a workflow: its default one at the first start, else the one that it remembers."""
+    && !!window.app.extensionManager.workflow?.activeWorkflow"""
+"""The page has opened a workflow: its default one at the first start, else the one that it remembers."""
 
 OURS = re.compile("gatebus", re.IGNORECASE)
 
