@@ -1,16 +1,19 @@
 /** What a key means in a grid. */
 
-/** @type {Record<string, string>} */
-const PLAIN = {
-  " ": "zoom",
-  Enter: "activate",
-  Delete: "remove",
-  Backspace: "remove",
-  F2: "label",
-  Escape: "leave",
-};
-/** @type {Record<string, string>} with ctrl or command */
-const WITH_CONTROL = { a: "all", " ": "toggle", z: "undo" };
+const PLAIN = new Map([
+  [" ", "zoom"],
+  ["Enter", "activate"],
+  ["Delete", "remove"],
+  ["Backspace", "remove"],
+  ["F2", "label"],
+  ["Escape", "leave"],
+]);
+/** With ctrl or command. */
+const WITH_CONTROL = new Map([
+  ["a", "all"],
+  [" ", "toggle"],
+  ["z", "undo"],
+]);
 
 /**
  * The action of a key, "" when it is not the grid's; `move` comes with its steps.
@@ -31,7 +34,7 @@ export function keyAction({ key, ctrlKey, metaKey, shiftKey }, columns, rows) {
     Home: -Infinity,
     End: Infinity,
   };
-  if (key in moves) return { action: "move", steps: moves[key] };
-  if (ctrlKey || metaKey) return { action: shiftKey ? "" : (WITH_CONTROL[key.toLowerCase()] ?? ""), steps: 0 };
-  return { action: PLAIN[key] ?? "", steps: 0 };
+  if (Object.hasOwn(moves, key)) return { action: "move", steps: moves[key] };
+  if (ctrlKey || metaKey) return { action: shiftKey ? "" : (WITH_CONTROL.get(key.toLowerCase()) ?? ""), steps: 0 };
+  return { action: PLAIN.get(key) ?? "", steps: 0 };
 }

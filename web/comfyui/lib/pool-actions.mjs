@@ -34,10 +34,10 @@ export class PoolActions {
     const none = !pool.state.slots.length;
     return [
       { label: t("pool.upload"), run: () => view.upload() },
-      { label: t("pool.selectAll"), run: () => view.selection.all(), disabled: none },
-      { label: t("pool.activate"), run: () => pool.activate(chosen), disabled: !slot },
+      { label: t("pool.selectAll"), run: () => view.selection.all(), disabled: none, local: true },
+      { label: t("pool.activate"), run: () => pool.activate(chosen), disabled: !slot, local: true },
       { label: t("pool.editMask"), run: () => this.editMask(), disabled: none },
-      { label: t("pool.clearMask"), run: () => this.clearMask(chosen), disabled: !slot?.mask },
+      { label: t("pool.clearMask"), run: () => this.clearMask(chosen), disabled: !slot?.mask, local: true },
       null,
       { label: t("pool.sortLabel"), run: () => view.sort("label"), disabled: none },
       { label: t("pool.sortAdded"), run: () => view.sort("added"), disabled: none },

@@ -14,8 +14,8 @@ import { EMPTY, activated, labelled, moved, removed, renamed, reordered, withSlo
 /** @typedef {import("./pool-edits.mjs").State} State */
 /** @typedef {import("./pool-edits.mjs").Slot} Slot */
 
-/** Milliseconds in which others' edits are gathered into one look; a long look makes the next pause longer. */
-const GATHER = 60;
+/** Milliseconds in which others' edits are gathered into one look. */
+const GATHER = 30;
 /** Milliseconds after which a look that failed is repeated. */
 const AGAIN = 2000;
 
@@ -33,8 +33,12 @@ export class Pool extends EventTarget {
   #turn = Promise.resolve();
   /** The revision that others' edits led to, as far as told; Infinity: unknown. */
   #told = 0;
+  /** The revision that our last edit led to. */
+  #ours = 0;
   #looking = false;
   #lookTook = 0;
+  /** When the last look ended. */
+  #lookedAt = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   #closed = false;
@@ -189,6 +193,7 @@ export class Pool extends EventTarget {
 
   /** The server made the edit and stands at that revision. @param {Edit} edit @param {number} rev */
   #made(edit, rev) {
+    this.#ours = rev;
     if (rev > this.#base.rev) {
       // Others' edits lie between when it is not the next revision: then what shows is only nearly right.
       if (rev > this.#base.rev + 1) this.#told = Math.max(this.#told, rev);
@@ -211,7 +216,9 @@ export class Pool extends EventTarget {
   #lookSoon() {
     // Under way: its end looks again when there is still something to see.
     if (this.#closed || this.#looking || this.#pending.length || this.#told <= this.#base.rev) return;
-    this.#timer ??= setTimeout(() => void this.#look(), GATHER + Math.min(2000, 2 * this.#lookTook));
+    // Looks take at most a third of the time, whatever the pool's size; the first one after a rest comes at once.
+    const rested = this.#lookedAt + Math.min(2000, 2 * this.#lookTook) - performance.now();
+    this.#timer ??= setTimeout(() => void this.#look(), Math.max(GATHER, rested));
   }
 
   async #look() {
@@ -225,7 +232,7 @@ export class Pool extends EventTarget {
       const { name, active, slots, rev } = await this.#read();
       // An edit of ours that was made meanwhile may be missing from the answer; then it is read again.
       // A lower revision by itself is no reason: the pool may have been deleted and made anew.
-      if (this.#base !== before && rev < this.#base.rev) this.#told = Infinity;
+      if (this.#base !== before && rev < this.#ours) this.#told = Infinity;
       else this.#base = { name, active, slots, rev };
       this.loaded = true;
       this.failure = "";
@@ -234,7 +241,8 @@ export class Pool extends EventTarget {
       this.#told = Infinity;
     }
     this.#looking = false;
-    this.#lookTook = performance.now() - began;
+    this.#lookedAt = performance.now();
+    this.#lookTook = this.#lookedAt - began;
     this.#show();
     if (!this.failure) this.#lookSoon();
     else if (!this.#closed) this.#timer = setTimeout(() => void this.#look(), AGAIN);

@@ -8,6 +8,7 @@ import { Undoing, el } from "./dom.mjs";
  * @property {string} [detail]
  * @property {boolean} [chosen]
  * @property {boolean} [disabled]
+ * @property {boolean} [local] only of use beside what it acts on, so a longer menu elsewhere leaves it out
  */
 
 /**

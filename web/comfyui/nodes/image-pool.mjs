@@ -134,7 +134,8 @@ class PoolNode {
 
   /** @param {any[]} options of the node's menu */
   addToMenu(options) {
-    const entries = this.actions.entries().map(
+    const own = this.actions.entries().filter((entry) => !entry?.local);
+    const entries = own.map(
       (entry) => entry && { content: entry.label, callback: () => void entry.run(), disabled: Boolean(entry.disabled) },
     );
     const attach = { content: t("pool.attach") + "…", callback: () => void this.#choosePool(this.view.nameButton) };
