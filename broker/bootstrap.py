@@ -31,6 +31,11 @@ CONTAINS = {"test": frozenset(("broker", "embedded", "fast", "test"))}
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 """What runs before the tests, each as ``python -m …``; the first failure ends the job."""
 
+TYPESCRIPT = "7.0.2"
+"""The version that checks the page's modules; another one may find other faults."""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
 OLDEST = (3, 10)
 
 USAGE = """\
@@ -47,9 +52,9 @@ class Venv:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folder = root / ".venv"
-        self._stamp = self._folder / "gatebus-installed.json"
-        self.bin = self._folder / ("Scripts" if sys.platform == "win32" else "bin")
+        self.folder = root / ".venv"
+        self._stamp = self.folder / "gatebus-installed.json"
+        self.bin = self.folder / ("Scripts" if sys.platform == "win32" else "bin")
         self.python = str(self.bin / ("python.exe" if sys.platform == "win32" else "python"))
 
     def has(self, extras: Sequence[str]) -> bool:
@@ -74,7 +79,7 @@ class Venv:
                 f"Python at {sys.executable} has no module {missing[0]}, which virtual environments need."
                 " Debian, Ubuntu: apt-get install python3-venv. Elsewhere: install Python from python.org.",
             )
-        run([sys.executable, "-m", "venv", "--clear", str(self._folder)])
+        run([sys.executable, "-m", "venv", "--clear", str(self.folder)])
 
     def install(self, extras: Sequence[str]) -> None:
         """Installs the checkout (editable) with the extras, and stamps that."""
@@ -116,7 +121,49 @@ def prepare(root: Path, job: str) -> Venv:
         install_with_apt(["redis-server"], f"There is no redis-server on this machine. {HOW_TO_GET}")
         if redis_server_for(venv) is None:
             raise BootstrapError(f"redis-server was installed but is not on the PATH. {HOW_TO_GET}")
+    if job == "test":
+        for add in (add_browser, add_typescript):
+            try:
+                add(venv)
+            except BootstrapError as error:
+                # The tests that need it say so themselves: they fail in CI, and are skipped elsewhere.
+                say(f"gatebus: {error}")
     return venv
+
+
+def add_browser(venv: Venv) -> None:
+    """Sees to it that the tests of the page find a Chromium; raises BootstrapError."""
+    if os.environ.get("CHROMIUM") or any(map(shutil.which, BROWSERS)):
+        return
+    otherwise = "There is no browser for the tests of the page. Install chromium, or set CHROMIUM to one."
+    if not is_debian():
+        raise BootstrapError(otherwise)
+    install_with_apt(["chromium"], otherwise)
+
+
+def is_debian() -> bool:
+    """Whether it is Debian itself: Ubuntu's package of chromium is an empty one that leads to a snap."""
+    try:
+        return "ID=debian" in Path("/etc/os-release").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+
+
+def add_typescript(venv: Venv) -> None:
+    """Puts TypeScript into the environment (below ``node_modules``), unless it is there; raises BootstrapError."""
+    manifest = venv.folder / "node_modules" / "typescript" / "package.json"
+    try:
+        if json.loads(manifest.read_text(encoding="utf-8"))["version"] == TYPESCRIPT:
+            return
+    except (OSError, ValueError, KeyError):
+        say("Installing TypeScript, which checks the page's modules")
+    npm = shutil.which("npm", path=str(venv.bin)) or shutil.which("npm")
+    if npm is None:
+        raise BootstrapError("There is no npm to install TypeScript with.")
+    # npm's start script calls node, which lies beside it and need not be on the PATH.
+    environ = {**os.environ, "PATH": f"{venv.bin}{os.pathsep}{os.environ.get('PATH', '')}"}
+    call = [npm, "install", "--no-audit", "--no-fund", "--no-save", "--ignore-scripts", "--fetch-retries=1"]
+    run([*call, "--prefix", str(venv.folder), f"typescript@{TYPESCRIPT}"], environ)
 
 
 def redis_server_for(venv: Venv) -> str | None:

@@ -165,6 +165,55 @@ def test_on_a_debian_where_we_may_the_redis_server_is_installed_in_sight(
     ]
 
 
+def test_where_we_may_not_install_a_browser_the_tests_run_all_the_same(
+    checkout: Path, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setattr(Venv, "usable", lambda self: True)
+    monkeypatch.setattr(bootstrap, "redis_server_for", lambda venv: "redis-server")
+    monkeypatch.setattr(bootstrap, "add_typescript", lambda venv: None)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000, raising=False)
+    bootstrap.prepare(checkout, "test")
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "gatebus: There is no browser for the tests of the page. Install chromium, or set CHROMIUM to one."
+    )
+    assert not any("apt-get" in command for command in ran)
+
+
+def test_on_a_debian_where_we_may_the_browser_is_installed_in_sight_and_once(
+    checkout: Path, ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    executable(tmp_path / "bin" / "apt-get")
+    monkeypatch.setattr(bootstrap, "is_debian", lambda: True)
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0, raising=False)
+    monkeypatch.setattr(bootstrap.Path, "exists", lambda self: True)
+    bootstrap.add_browser(Venv(checkout))
+    assert ran == [["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]]
+    executable(tmp_path / "bin" / "chromium")
+    bootstrap.add_browser(Venv(checkout))
+    assert len(ran) == 2
+
+
+def test_typescript_is_installed_in_the_one_version_and_once(checkout: Path, ran: list[list[str]]) -> None:
+    venv = Venv(checkout)
+    npm = executable(venv.bin / "npm")
+    bootstrap.add_typescript(venv)
+    (command,) = ran
+    assert (command[:2], command[-1]) == ([str(npm), "install"], f"typescript@{bootstrap.TYPESCRIPT}")
+    assert command[-3:-1] == ["--prefix", str(checkout / ".venv")]
+    manifest = checkout / ".venv" / "node_modules" / "typescript" / "package.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text('{"version": "1.0.0"}')
+    bootstrap.add_typescript(venv)
+    assert len(ran) == 2
+    manifest.write_text(f'{{"version": "{bootstrap.TYPESCRIPT}"}}')
+    bootstrap.add_typescript(venv)
+    assert len(ran) == 2
+
+
 def test_the_tests_come_after_lint_and_types_and_take_pytests_arguments() -> None:
     commands = bootstrap.commands("test", "python", ["-k", "names"])
     assert [command[2:] for command in commands] == [
