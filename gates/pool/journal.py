@@ -44,6 +44,8 @@ class Entry:
     slots: tuple[Slot, ...] = ()
     lefts: tuple[str, ...] = ()
     """``restore``: what was each slot's left neighbour when it was removed."""
+    seen: tuple[Slot, ...] = ()
+    """Those of the slots that who made the edit last saw otherwise in Redis than on the disk, which was behind."""
 
 
 class Journal:
@@ -67,8 +69,14 @@ class Journal:
     def append(self, pool_id: str, entry: Entry, ending: str = ENDING) -> Callable[[], None]:
         """Adds an entry, on the disk when this returns; the answer takes it back, when nothing followed."""
         path = self._path(pool_id, ending)
-        slots = [slot.to_json() for slot in entry.slots]
-        payload = msgpack.packb({"edit": entry.edit.to_json(), "slots": slots, "lefts": list(entry.lefts)})
+        payload = msgpack.packb(
+            {
+                "edit": entry.edit.to_json(),
+                "slots": [slot.to_json() for slot in entry.slots],
+                "lefts": list(entry.lefts),
+                "seen": [slot.to_json() for slot in entry.seen],
+            }
+        )
         try:
             new = not path.exists()
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +148,8 @@ def _good_end(data: bytes) -> int:
 def _entry(pool_id: str, payload: bytes) -> Entry | None:
     try:
         fields: Any = msgpack.unpackb(payload)
-        slots = tuple(Slot(**slot) for slot in fields["slots"])
-        return Entry(Edit.from_json(fields["edit"]), slots, tuple(fields["lefts"]))
+        slots, seen = (tuple(Slot(**slot) for slot in fields[key]) for key in ("slots", "seen"))
+        return Entry(Edit.from_json(fields["edit"]), slots, tuple(fields["lefts"]), seen)
     except (ValueError, TypeError, KeyError) as error:
         log.error("gatebus: an entry in the journal of the pool %s can't be read: %r", pool_id, error)
         return None

@@ -130,9 +130,14 @@ class MirroredPools(CheckedEdits):
             return self._journal.append(before.pool_id, Entry(replace(edit, text=before.origin)))
         if edit.kind == "restore":
             return self._journal.append(before.pool_id, _restoring(edit, trash))
+        if edit.kind == "add":
+            return self._journal.append(before.pool_id, Entry(edit, edit.slots))
         slots = {slot.file: slot for slot in before.slots}
-        about = edit.slots if edit.kind == "add" else tuple(slots[file] for file in edit.files)
-        return self._journal.append(before.pool_id, Entry(edit, () if edit.kind == "reorder" else about))
+        about = () if edit.kind == "reorder" else tuple(slots[file] for file in edit.files)
+        known = self._redis.known(before.pool_id)
+        there = {slot.file: slot for slot in known.slots} if known is not None else {}
+        seen = [there[slot.file] for slot in about if there.get(slot.file, slot) != slot]
+        return self._journal.append(before.pool_id, Entry(edit, about, seen=tuple(seen)))
 
     # -- whole pools ------------------------------------------------------------------------
     def duplicate(self, pool_id: str, new_id: str, name: str = "") -> Manifest:

@@ -87,7 +87,9 @@ class Replay:
             self._redis.edit(self._pool_id, replace(edit, files=files, rev=look.manifest.rev))
         elif edit.kind == "remove":
             # What was edited meanwhile stays.
-            same = [slot for slot in entry.slots if _is_unchanged(slot, look.slots.get(found[slot.file]))]
+            same = [
+                slot for slot in entry.slots if _is_unchanged(_bases(entry, slot), look.slots.get(found[slot.file]))
+            ]
             self._edit(edit, [found[slot.file] for slot in same], look)
         elif edit.kind == "move":
             self._edit(replace(edit, before=before), there, look)
@@ -100,7 +102,7 @@ class Replay:
                 return False
             if edit.kind != "restore":
                 slot = entry.slots[0]
-                self._change(edit, slot, look.slots[found[slot.file]], look)
+                self._change(edit, _bases(entry, slot), look.slots[found[slot.file]], look)
         return True
 
     def _edit(self, edit: Edit, files: Sequence[str], look: Look, data: Sequence[bytes] = ()) -> None:
@@ -141,20 +143,23 @@ class Replay:
         at = files.index(file) + 1 if file in look.slots else len(files) if file else 0
         return files[at] if at < len(files) else None
 
-    def _change(self, edit: Edit, base: Slot, current: Slot, look: Look) -> None:
+    def _change(self, edit: Edit, bases: Sequence[Slot], current: Slot, look: Look) -> None:
         """Sets label or mask; where both sides have changed it, the disk's version becomes a slot of its own."""
         data: list[bytes] = []
+        base = bases[0]
         if edit.kind == "label":
-            mine, old, theirs = edit.text, base.label, current.label
+            mine, theirs = edit.text, current.label
+            known = [slot.label for slot in bases]
         else:
             mask = self._folder.read_file(mask_name(base.file), trash=True) if edit.text else None
             if edit.text and mask is None:
                 return  # cleared later on the disk; that entry follows
             data = [mask] if mask is not None else []
-            mine, old, theirs = digest(mask) if mask is not None else "", base.mask_digest, current.mask_digest
+            mine, theirs = digest(mask) if mask is not None else "", current.mask_digest
+            known = [slot.mask_digest for slot in bases]
         if theirs == mine:
             return
-        if theirs == old:
+        if theirs in known:
             self._edit(replace(edit, text=mine), [current.file], look, data)
         elif mine:
             self._copy(edit, base, current, look)
@@ -205,8 +210,15 @@ def _is_in(slots: dict[str, Slot], name: str, slot: Slot) -> bool:
     return name in slots and slots[name].digest == slot.digest
 
 
-def _is_unchanged(slot: Slot, there: Slot | None) -> bool:
-    return there is not None and (slot.label, slot.mask_digest) == (there.label, there.mask_digest)
+def _bases(entry: Entry, slot: Slot) -> list[Slot]:
+    """The slot as it was before the edit: on the disk, and as its editor knew it from Redis."""
+    return [slot, *(seen for seen in entry.seen if seen.file == slot.file and seen.digest == slot.digest)]
+
+
+def _is_unchanged(bases: Sequence[Slot], there: Slot | None) -> bool:
+    return there is not None and any(
+        (slot.label, slot.mask_digest) == (there.label, there.mask_digest) for slot in bases
+    )
 
 
 def _lost(pool_id: str, slot: Slot) -> NotFound:
