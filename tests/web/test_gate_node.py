@@ -92,14 +92,16 @@ def test_a_gate_waits_in_its_node_and_a_click_decides_it(comfy: ComfyPage) -> No
     comfy.clear()
     _, gate = waiting_gate(comfy, note="look <b>closely</b>", timeout=900.0, timeout_route=1)
     text = comfy.page.locator(OPEN).inner_text()
-    assert "320 × 240" in text and "look <b>closely</b>" in text and "left, then keep" in text
+    for part in ("320 × 240", "look <b>closely</b>", "left, then keep"):
+        assert part in text
     comfy.page.locator(f"{OPEN} .gatebus-frame img").wait_for()
     comfy.until(
         lambda: comfy.evaluate("() => document.querySelector('.gatebus-frame img').naturalWidth"), "the preview"
     )
     comfy.page.locator(".gatebus-route", has_text="drop").click()
     decision = status(comfy, gate, "applied").decision
-    assert decision is not None and (decision.route, decision.by) == (2, "Anna")
+    assert decision is not None
+    assert (decision.route, decision.by) == (2, "Anna")
     comfy.until(lambda: head(comfy).startswith("drop, decided by Anna, "), "who decided")
     assert comfy.page.locator(OPEN).count() == 0
 
@@ -135,7 +137,10 @@ def test_a_gate_that_opened_while_the_page_was_offline_is_shown_when_it_is_back(
     comfy.gate_workflow(routes=2)
     comfy.console.allow("ERR_INTERNET_DISCONNECTED|Failed to fetch|WebSocket|ERR_NETWORK")
     body = comfy.evaluate(
-        "async () => { const p = await window.app.graphToPrompt(); return {prompt: p.output, extra_data: {extra_pnginfo: {workflow: p.workflow}}} }"
+        """async () => {
+            const { output: prompt, workflow } = await window.app.graphToPrompt();
+            return { prompt, extra_data: { extra_pnginfo: { workflow } } };
+        }"""
     )
     with comfy.offline():
         comfy.page.request.post(comfy.url + "/prompt", data=body)
@@ -179,7 +184,8 @@ def test_a_gate_two_subgraphs_deep_is_found_from_the_tab_and_decided_by_key(comf
     comfy.page.wait_for_timeout(350)
     comfy.page.keyboard.press("2")
     decision = status(comfy, gate, "applied").decision
-    assert decision is not None and decision.route == 2
+    assert decision is not None
+    assert decision.route == 2
 
 
 def open_tab(comfy: ComfyPage) -> None:
@@ -195,7 +201,11 @@ def test_keys_decide_at_the_selected_node_only_and_never_while_somebody_types(co
     comfy.page.keyboard.press("7")
     comfy.page.keyboard.press("Control+1")
     comfy.evaluate(
-        "() => { const box = document.createElement('textarea'); box.id = 'typing'; document.body.append(box); box.focus(); }"
+        """() => {
+            const box = Object.assign(document.createElement("textarea"), { id: "typing" });
+            document.body.append(box);
+            box.focus();
+        }"""
     )
     comfy.page.keyboard.press("2")
     assert comfy.evaluate("() => document.getElementById('typing').value") == "2"
@@ -204,7 +214,8 @@ def test_keys_decide_at_the_selected_node_only_and_never_while_somebody_types(co
     assert comfy.store.gates.get(gate.id).status == "waiting"
     comfy.page.keyboard.press("1")
     decision = status(comfy, gate, "applied").decision
-    assert decision is not None and decision.route == 1
+    assert decision is not None
+    assert decision.route == 1
 
 
 def test_names_of_routes_are_edited_in_place_and_kept_by_the_workflow(comfy: ComfyPage) -> None:
@@ -240,7 +251,8 @@ def test_a_batch_is_a_grid_with_the_mask_over_each_image(comfy: ComfyPage) -> No
     alpha = overlays.first.evaluate(
         "(canvas) => [10, 300].map((x) => canvas.getContext('2d').getImageData(x, 120, 1, 1).data[3])"
     )
-    assert alpha[0] > 100 and alpha[1] == 0, "tinted where it is painted, clear elsewhere"
+    assert alpha[0] > 100, "tinted where it is painted"
+    assert alpha[1] == 0, "clear elsewhere"
     comfy.page.get_by_role("button", name="Clear mask").click()
     comfy.until(lambda: comfy.store.gates.get(gate.id).mask == "", "cleared")
     comfy.until(lambda: overlays.count() == 0, "no overlay")
@@ -262,7 +274,8 @@ def test_a_decision_that_did_not_arrive_is_kept_and_goes_out_once(comfy: ComfyPa
     comfy.page.unroute("**/route")
     problem.get_by_role("button").click()
     decision = status(comfy, gate, "applied").decision
-    assert decision is not None and (decision.route, decision.id) == (2, sent[0])
+    assert decision is not None
+    assert (decision.route, decision.id) == (2, sent[0])
 
 
 def test_who_comes_second_is_told_who_decided(comfy: ComfyPage) -> None:
@@ -283,7 +296,8 @@ def test_stop_ends_the_run_that_waits_there(comfy: ComfyPage) -> None:
     _, gate = waiting_gate(comfy)
     comfy.page.get_by_role("button", name="Stop", exact=True).click()
     decision = status(comfy, gate, "cancelled").decision
-    assert decision is not None and decision.kind == "cancel"
+    assert decision is not None
+    assert decision.kind == "cancel"
     comfy.until(lambda: head(comfy).startswith("Stopped"), "stopped")
 
 
@@ -296,7 +310,8 @@ def test_run_from_here_asks_again_and_runs_only_what_hangs_behind(comfy: ComfyPa
     with comfy.page.expect_request(lambda each: each.method == "POST" and each.url.endswith("/prompt")) as posted:
         comfy.page.get_by_role("button", name="Run from here").click()
     targets = posted.value.post_data_json["partial_execution_targets"]
-    assert len(targets) == 2 and other not in targets
+    assert len(targets) == 2
+    assert other not in targets
     (again,) = comfy.gates(1)
     assert (again.node_id, again.id != gate.id) == (node, True)
     comfy.until(lambda: shown(comfy) == [again.id], "it waits again")
@@ -316,7 +331,8 @@ def test_the_tab_lists_every_waiting_gate_and_its_badge_counts_them(comfy: Comfy
     card = comfy.page.locator(".gatebus-card")
     card.locator(".gatebus-route", has_text="drop").click()
     decision = status(comfy, gate, "applied").decision
-    assert decision is not None and decision.route == 2
+    assert decision is not None
+    assert decision.route == 2
     comfy.until(lambda: comfy.evaluate(badge) is None, "no badge")
     comfy.until(lambda: card.count() == 0, "the card goes")
 

@@ -7,6 +7,7 @@ import { alertOfGates, askForNotifications, chime } from "./lib/gate-alerts.mjs"
 import { Decisions } from "./lib/gate-decisions.mjs";
 import { MAX_ROUTES, routeOfKey } from "./lib/gate-state.mjs";
 import { register, setLanguage, t } from "./lib/i18n.mjs";
+import { startShared } from "./lib/one-stream.mjs";
 import { gate as gateTexts } from "./lib/texts/gate.mjs";
 import { selectedView, setupImageGate, showSoon } from "./nodes/image-gate.mjs";
 import { loaded } from "./nodes/lazy.mjs";
@@ -155,6 +156,6 @@ app.registerExtension({
       toast(event.detail.severity, "Gatebus", event.detail.text);
     });
     comfyApi.addEventListener("reconnected", () => feed.refresh());
-    feed.start();
+    startShared(feed, `${PACK} ${host.url("/gatebus/events")}`);
   },
 });

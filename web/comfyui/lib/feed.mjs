@@ -67,7 +67,8 @@ export class Feed extends EventTarget {
   #cursor = "";
   /** Whether the store's data set is another one now, so that older revisions count again. */
   #reset = false;
-  #running = false;
+  /** @type {object | null} the loop that follows, null while stopped */
+  #loop = null;
   /** Whether a first snapshot was taken: what is new in a later one opened meanwhile. */
   #begun = false;
   /** @type {AbortController | null} */
@@ -81,15 +82,20 @@ export class Feed extends EventTarget {
     this.api = api;
   }
 
-  /** Follows the stream until {@link stop}; may be called again. */
+  /** Whether it follows the stream, or tries to. */
+  get running() {
+    return this.#loop !== null;
+  }
+
+  /** Follows the stream until {@link stop}, from where it was; may be called again. */
   start() {
-    if (this.#running) return;
-    this.#running = true;
-    void this.#follow();
+    if (this.#loop) return;
+    this.#loop = {};
+    void this.#follow(this.#loop);
   }
 
   stop() {
-    this.#running = false;
+    this.#loop = null;
     this.#abort?.abort();
   }
 
@@ -126,9 +132,10 @@ export class Feed extends EventTarget {
     if (!known && gate.status === "waiting") this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
   }
 
-  async #follow() {
+  /** @param {object} loop */
+  async #follow(loop) {
     let pause = 500;
-    while (this.#running) {
+    while (this.#loop === loop) {
       this.#abort = new AbortController();
       const { signal } = this.#abort;
       try {
@@ -137,8 +144,10 @@ export class Feed extends EventTarget {
       } catch (error) {
         if (!signal.aborted) pause = Math.min(pause * 2, 10_000);
       }
+      // Stopped and started again: the newer loop says whether the stream stands.
+      if (this.#loop && this.#loop !== loop) return;
       this.#connected(false);
-      if (this.#running && !signal.aborted) await passed(pause, signal);
+      if (this.#loop && !signal.aborted) await passed(pause, signal);
     }
   }
 
