@@ -97,17 +97,25 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, own_redis: RedisServer) -> Iterator[Machine]:
-    machine = Machine(tmp_path / "one", own_redis)
+def machine(tmp_path: Path, redis_server: RedisServer) -> Iterator[Machine]:
+    machine = Machine(tmp_path / "one", redis_server)
     yield machine
     machine.stop()
 
 
 @pytest.fixture
-def other(tmp_path: Path, own_redis: RedisServer) -> Iterator[Machine]:
-    other = Machine(tmp_path / "two", own_redis)
+def other(tmp_path: Path, redis_server: RedisServer) -> Iterator[Machine]:
+    other = Machine(tmp_path / "two", redis_server)
     yield other
     other.stop()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path, own_redis: RedisServer) -> Iterator[Machine]:
+    """A machine whose Redis may be killed."""
+    machine = Machine(tmp_path / "one", own_redis)
+    yield machine
+    machine.stop()
 
 
 def fill(machine: Machine, count: int = 3) -> None:
@@ -144,10 +152,10 @@ def test_the_disk_follows_what_another_machine_did_when_it_is_looked_at(machine:
     assert labels(machine.shown()) == ["theirs", "label 2", "label 3", "theirs too"]
 
 
-def test_every_edit_works_while_redis_is_away_and_is_in_redis_when_it_is_back(machine: Machine) -> None:
-    fill(machine, 5)
-    machine.server.kill()
-    pools = machine.pools
+def test_every_edit_works_while_redis_is_away_and_is_in_redis_when_it_is_back(mortal: Machine) -> None:
+    fill(mortal, 5)
+    mortal.server.kill()
+    pools = mortal.pools
     pools.add("p", [(png(6), "six"), (png(7), "seven")], before=name(2))
     pools.label("p", name(1), "one")
     pools.label("p", name(6), "six!")
@@ -164,27 +172,27 @@ def test_every_edit_works_while_redis_is_away_and_is_in_redis_when_it_is_back(ma
     away = pools.get("p")
     assert pools.image("p", name(6)) == png(6)
     assert pools.mask("p", name(2)) == mask(22)
-    machine.server.start()
+    mortal.server.start()
     pools.catch_up()
-    back = machine.shown()
+    back = mortal.shown()
     assert (back.slots, back.active, back.name, back.next_seq) == (away.slots, away.active, away.name, away.next_seq)
     # What was removed away can be restored here, although Redis never had it in its own trash.
     assert pools.restore("p", [name(3)]).slot(name(3)).label == "label 3"
 
 
-def test_what_was_just_changed_in_redis_is_not_shown_as_it_was_before(machine: Machine) -> None:
+def test_what_was_just_changed_in_redis_is_not_shown_as_it_was_before(mortal: Machine) -> None:
     """Redis dies before the disk has followed."""
-    fill(machine)
-    machine.pools.label("p", name(1), "just now")
-    machine.pools.remove("p", [name(2)])
-    machine.pools.move("p", [name(3)], name(1))
-    machine.pools.add("p", [(png(9), "only in Redis")])
-    machine.server.kill()
-    assert labels(machine.pools.get("p")) == ["label 3", "just now"]
-    machine.pools.label("p", name(1), "and then this")
-    machine.server.start()
-    machine.pools.catch_up()
-    assert labels(machine.shown()) == ["label 3", "and then this", "only in Redis"]
+    fill(mortal)
+    mortal.pools.label("p", name(1), "just now")
+    mortal.pools.remove("p", [name(2)])
+    mortal.pools.move("p", [name(3)], name(1))
+    mortal.pools.add("p", [(png(9), "only in Redis")])
+    mortal.server.kill()
+    assert labels(mortal.pools.get("p")) == ["label 3", "just now"]
+    mortal.pools.label("p", name(1), "and then this")
+    mortal.server.start()
+    mortal.pools.catch_up()
+    assert labels(mortal.shown()) == ["label 3", "and then this", "only in Redis"]
 
 
 def test_edits_are_brought_to_redis_by_the_next_edit_as_well(machine: Machine, other: Machine) -> None:
@@ -433,35 +441,35 @@ def test_what_redis_will_never_take_is_put_aside_and_not_dropped(tmp_path: Path,
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("kind", ["add", "label", "remove", "set_mask"])
 def test_an_edit_whose_answer_was_lost_is_made_once(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str
+    mortal: Machine, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str
 ) -> None:
     """Redis dies right before or right after it has made the edit: the caller can't tell, and need not."""
-    fill(machine)
+    fill(mortal)
     # Another one, so that this process's store learns nothing of the answer.
-    unheard = RedisPools(machine.connection, Keys(), machine.settings)
+    unheard = RedisPools(mortal.connection, Keys(), mortal.settings)
 
     def torn(pool_id: str, edit: Edit, data: Any = ()) -> Manifest:
         if moment == "after":
             unheard.edit(pool_id, edit, data)
-        machine.server.kill()
+        mortal.server.kill()
         raise StoreUnavailable("the answer was lost")
 
-    monkeypatch.setattr(machine.redis, "edit", torn)
+    monkeypatch.setattr(mortal.redis, "edit", torn)
     edits: dict[str, Callable[[], Manifest]] = {
-        "add": lambda: machine.pools.add("p", [(png(9), "new"), (png(9), "twin")]),
-        "label": lambda: machine.pools.label("p", name(1), "new"),
-        "remove": lambda: machine.pools.remove("p", [name(2)]),
-        "set_mask": lambda: machine.pools.set_mask("p", name(2), mask(2)),
+        "add": lambda: mortal.pools.add("p", [(png(9), "new"), (png(9), "twin")]),
+        "label": lambda: mortal.pools.label("p", name(1), "new"),
+        "remove": lambda: mortal.pools.remove("p", [name(2)]),
+        "set_mask": lambda: mortal.pools.set_mask("p", name(2), mask(2)),
     }
     away = edits[kind]()
     monkeypatch.undo()
-    machine.pools.label("p", name(3), "then this")
-    machine.server.start()
-    machine.pools.catch_up()
-    back = machine.shown()
+    mortal.pools.label("p", name(3), "then this")
+    mortal.server.start()
+    mortal.pools.catch_up()
+    back = mortal.shown()
     expected = [slot if slot.file != name(3) else replace(slot, label="then this") for slot in away.slots]
     assert list(back.slots) == expected
-    assert back.rev == machine.redis.get("p").rev
+    assert back.rev == mortal.redis.get("p").rev
 
 
 def test_a_replay_that_breaks_off_and_starts_again_makes_everything_once(
@@ -715,28 +723,28 @@ def test_a_last_entry_that_was_written_by_half_is_ignored_and_hides_nothing(tmp_
             assert journal.read("p") == [entry(1), entry(3)]
 
 
-def test_an_edit_that_can_not_be_written_down_is_not_made(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(machine)
-    before = machine.shown()
-    machine.server.kill()
+def test_an_edit_that_can_not_be_written_down_is_not_made(mortal: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(mortal)
+    before = mortal.shown()
+    mortal.server.kill()
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("gates.pool.journal.os.fsync", full)
     for edit in (
-        lambda: machine.pools.label("p", name(1), "x"),
-        lambda: machine.pools.add("p", [(png(9), "x")]),
-        lambda: machine.pools.set_mask("p", name(1), mask(9)),
-        lambda: machine.pools.delete("p"),
+        lambda: mortal.pools.label("p", name(1), "x"),
+        lambda: mortal.pools.add("p", [(png(9), "x")]),
+        lambda: mortal.pools.set_mask("p", name(1), mask(9)),
+        lambda: mortal.pools.delete("p"),
     ):
         with pytest.raises(StoreUnavailable):
             edit()
     monkeypatch.undo()
-    assert machine.pools.get("p") == before
-    assert machine.pools.mask("p", name(1)) == mask(1)
+    assert mortal.pools.get("p") == before
+    assert mortal.pools.mask("p", name(1)) == mask(1)
     with pytest.raises(SlotNotFound):
-        machine.pools.image("p", name(4))
-    machine.server.start()
-    machine.pools.catch_up()
-    assert machine.shown() == before
+        mortal.pools.image("p", name(4))
+    mortal.server.start()
+    mortal.pools.catch_up()
+    assert mortal.shown() == before
