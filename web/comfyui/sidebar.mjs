@@ -17,7 +17,7 @@ const SHOWN = 100;
 /** Milliseconds for which a gate that was decided stays in the list, with who decided. */
 const LINGER = 6000;
 
-/** @typedef {{element: HTMLElement, view: GateView, opened: number, hint: () => void}} Card */
+/** @typedef {{element: HTMLElement, view: GateView, opened: number}} Card */
 
 /**
  * Adds the tab.
@@ -126,7 +126,6 @@ class List {
       this.cards.insertBefore(card.element, younger[0]?.element ?? null);
     }
     card.view.show([gate]);
-    card.hint();
   }
 
   /** @param {any} gate @returns {Card} */
@@ -135,13 +134,14 @@ class List {
     const fail = (/** @type {string} */ summary, /** @type {string} */ detail) => toast("error", summary, detail);
     const view = new GateView({ api, feed, decisions, editMask: (one) => editMask(one, api), fail });
     const title = gate.title || t("gate.untitled");
-    const button = /** @type {any} */ (el("button", { type: "button", class: "gatebus-title", onclick: () => jump(gate) }, title));
+    const button = el("button", { type: "button", class: "gatebus-title", onclick: () => jump(gate) }, title);
+    // Whether this tab holds it is looked up when somebody asks: it walks the whole workflow.
+    button.addEventListener("pointerenter", () => {
+      button.title = isHere(gate) ? t("gate.jump") : t("gate.elsewhere");
+    });
     const where = el("span", { class: "gatebus-quiet" }, gate.workflow === gate.workflow_id ? "" : gate.workflow);
     const element = el("div", { class: "gatebus-card", role: "listitem", "aria-label": title }, button, where, view.element);
-    const hint = () => {
-      button.title = isHere(gate) ? t("gate.jump") : t("gate.elsewhere");
-    };
-    return { element, view, opened: gate.opened, hint };
+    return { element, view, opened: gate.opened };
   }
 
   /** Keeps what was decided in the list for a moment, or no longer needs to. @param {string} id @param {boolean} linger */
