@@ -34,7 +34,16 @@ async def list_pools(call: Call) -> web.Response:
 
 async def get_pool(call: Call) -> web.Response:
     """Shows a pool with all its slots."""
-    return await call.answer((await call.run(call.store.pools.get, call.path["pool_id"])).to_json(), large=True)
+
+    def get() -> Manifest:
+        try:
+            return call.store.pools.get(call.path["pool_id"])
+        except PoolNotFound:
+            if call.query["or_empty"]:
+                return Manifest(call.path["pool_id"])
+            raise
+
+    return await call.answer((await call.run(get)).to_json(), large=True)
 
 
 async def put_pool(call: Call) -> web.Response:
@@ -138,10 +147,13 @@ async def answer_edit(call: Call, manifest: Manifest, touched: Sequence[str] = (
 
 _PATH = "/gatebus/pools/{pool_id}"
 _NAME = Field("name", "text", "A name for people.")
+_OR_EMPTY = Field(
+    "or_empty", "flag", "Show a pool that nobody has filled yet as an empty one, of rev 0; not as 404.", default=False
+)
 
 ROUTES = [
     Route("GET", "/gatebus/pools", list_pools),
-    Route("GET", _PATH, get_pool),
+    Route("GET", _PATH, get_pool, query=(_OR_EMPTY,)),
     Route("PUT", _PATH, put_pool, role="decide", body="json", fields=(_NAME,), query=(BRIEF,)),
     Route("DELETE", _PATH, delete_pool, role="admin"),
     Route(

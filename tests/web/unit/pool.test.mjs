@@ -51,8 +51,7 @@ class Server {
     this.looks += 1;
     const seen = this.state;
     await this.gate;
-    if (!seen) throw new ApiError(404, "pool_not_found", "none");
-    return seen;
+    return seen ?? EMPTY;
   }
 
   /** @param {string} method @param {string} id @param {string} rest @param {any} options */

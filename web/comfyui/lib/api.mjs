@@ -145,9 +145,9 @@ export class Api {
     return this.call("GET", "/gatebus/pools");
   }
 
-  /** @param {string} id */
-  pool(id) {
-    return this.call("GET", `/gatebus/pools/${enc(id)}`);
+  /** @param {string} id @param {boolean} [orEmpty] a pool that nobody has filled yet is an empty one, not an error */
+  pool(id, orEmpty = false) {
+    return this.call("GET", `/gatebus/pools/${enc(id)}${query({ or_empty: orEmpty ? 1 : "" })}`);
   }
 
   /**

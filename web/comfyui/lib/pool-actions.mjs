@@ -1,5 +1,4 @@
 /** What can be done with a pool besides its grid, as entries for menus. Free of ComfyUI. */
-import { ApiError } from "./api.mjs";
 import { el } from "./dom.mjs";
 import { t } from "./i18n.mjs";
 import { loadBlob } from "./images.mjs";
@@ -79,9 +78,7 @@ export class PoolActions {
     if (!id?.trim()) return;
     await this.#trying(async () => {
       // The server says what is wrong with an id; a pool that is not there yet is fine.
-      await this.view.pool.api.pool(id.trim()).catch((/** @type {ApiError} */ error) => {
-        if (error.status !== 404) throw error;
-      });
+      await this.view.pool.api.pool(id.trim(), true);
       this.page.point(id.trim());
     });
   }

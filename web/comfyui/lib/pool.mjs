@@ -229,7 +229,7 @@ export class Pool extends EventTarget {
     const before = this.#base;
     const began = performance.now();
     try {
-      const { name, active, slots, rev } = await this.#read();
+      const { name, active, slots, rev } = await this.api.pool(this.id, true);
       // An edit of ours that was made meanwhile may be missing from the answer; then it is read again.
       // A lower revision by itself is no reason: the pool may have been deleted and made anew.
       if (this.#base !== before && rev < this.#ours) this.#told = Infinity;
@@ -251,17 +251,6 @@ export class Pool extends EventTarget {
   #unwind() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-  }
-
-  /** @returns {Promise<State>} */
-  async #read() {
-    try {
-      return await this.api.pool(this.id);
-    } catch (error) {
-      // A pool that nobody has filled yet is an empty one.
-      if (error instanceof ApiError && error.status === 404) return EMPTY;
-      throw error;
-    }
   }
 
   #show() {
