@@ -19,6 +19,7 @@ export class Stage {
   cursor = null;
   /** @type {number} a frame that was asked for, 0 when none is */
   #frame = 0;
+  #disposed = false;
 
   /**
    * @param {CanvasImageSource} picture
@@ -72,10 +73,12 @@ export class Stage {
 
   /** Draws with the next frame. */
   draw() {
-    this.#frame ||= requestAnimationFrame(() => this.#draw());
+    // The picture is not to be used after its end.
+    if (!this.#disposed) this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
 
   dispose() {
+    this.#disposed = true;
     cancelAnimationFrame(this.#frame);
   }
 
