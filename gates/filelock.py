@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import sys
@@ -29,6 +30,8 @@ TURN = ".turn"
 
 REPLACE_TRIES = 500
 """Tries to replace a file that somebody reads; only Windows refuses that, for as long as it is open."""
+
+log = logging.getLogger(__name__)
 
 _BUSY = {errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK}
 
@@ -79,24 +82,28 @@ def write_atomically(path: Path, data: bytes | bytearray | memoryview) -> None:
             with suppress(OSError):
                 temporary.unlink()
             raise
-        sync_folder(path.parent)
     except OSError as error:
         raise StoreUnavailable(f"{path} can't be written: {error.strerror or error}", path=str(path)) from error
+    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Puts a folder's own entries (new, renamed and removed names) on the disk; nothing to do on Windows."""
+    """Puts a folder's own entries (new, renamed and removed names) on the disk; nothing to do on Windows.
+
+    A failure is logged and no error: the names are there, but may not outlive a power cut.
+    """
     if sys.platform == "win32":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         # Some network file systems can't sync a folder; their renames are as durable as they get.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
+            log.error("gatebus: the names in %s can't be synced: %s", folder, error)
 
 
 _BINARY = getattr(os, "O_BINARY", 0)

@@ -164,7 +164,7 @@ class DiskPools(CheckedEdits):
             # The lost manifest was one revision further; this one must be told from it.
             old = replace(old, rev=old.rev + 1)
             log.warning("gatebus: the manifest of the pool %s is missing or corrupt; it is rebuilt", folder.pool_id)
-        return rebuild(old, folder.found())
+        return rebuild(replace(old, next_seq=max(old.next_seq, folder.next_seq())), folder.found())
 
     def rebuild(self, pool_id: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""

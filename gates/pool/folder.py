@@ -25,7 +25,7 @@ from ..names import check_slot_file
 from .checked import digest, now
 from .document import read_document, write_document
 from .edits import Edit, rebuild, removed
-from .manifest import Manifest, Removed, Slot, mask_name, no_slot
+from .manifest import Manifest, Removed, Slot, file_number, mask_name, no_slot
 from .trash import outdated, read_trash, write_trash
 
 MANIFEST = "manifest.json"
@@ -81,8 +81,15 @@ class PoolFolder:
                 # Not every file system has hard links (FAT, some network shares).
                 shutil.copyfile(self.path / MANIFEST, temporary)
             os.replace(temporary, self.path / BACKUP)
+            # When both are the same file already, replacing does nothing at all.
+            temporary.unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.path / BACKUP, error) from error
+
+    def next_seq(self) -> int:
+        """The first number behind those of all files, also in the trash."""
+        files = [path.name for folder in (self.path, self.path / TRASH) for path in _entries(folder)]
+        return max((file_number(file) + 1 for file in files if is_slot_file(file)), default=1)
 
     def found(self) -> list[Slot]:
         """The slots that the files tell of: every image, with its mask, digests and time of change."""
