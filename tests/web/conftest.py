@@ -25,9 +25,11 @@ names gatebus); ``comfy.console.allow("409")`` expects one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ from typing import Any
 import pytest
 from redis_server import RedisServer, require_redis_server
 
+from gates.errors import GatebusError
+from gates.gate.record import make_decision
 from gates.settings import Settings
 from gates.store import Store, open_store
 from tests.comfyui.process import ComfyUI, is_available
@@ -127,9 +131,22 @@ class ComfyUIBed:
         self._post("/settings", settings)
 
     def clear(self) -> None:
-        """Nothing is queued, runs or waits."""
+        """Nothing is queued, runs or waits; returns when that is so."""
         self._post("/queue", {"clear": True})
-        self._post("/interrupt", {})
+        deadline = time.monotonic() + 30
+        while True:
+            with urllib.request.urlopen(self.url + "/queue", timeout=10) as answer:
+                running = json.load(answer)["queue_running"]
+            waiting = [gate.id for gate in self.store.gates.records() if gate.status == "waiting"]
+            if not running and not waiting:
+                return
+            assert time.monotonic() < deadline, f"still there: {running} {waiting}"
+            # Again at each look: a prompt that has just been taken from the queue would miss one.
+            self._post("/interrupt", {})
+            for gate in waiting:
+                with contextlib.suppress(GatebusError):
+                    self.store.gates.decide(gate, make_decision("cancel"))
+            time.sleep(0.2)
 
     def _post(self, path: str, body: Any) -> None:
         data = json.dumps(body).encode()

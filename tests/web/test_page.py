@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from tests.web.comfy_pages import ComfyPage
 
@@ -50,12 +51,13 @@ def test_it_can_be_looked_at_in_both_palettes(comfy: ComfyPage, palette: str) ->
     comfy.reload()
     comfy.clear()
     comfy.gate_workflow(routes=3, labels="keep\nagain")
-    comfy.add_node("GridImagePool", {}, (360, 520))
+    comfy.add_node("GridImagePool", {}, (1130, 60))
     comfy.queue()
     comfy.gates(1)
     comfy.page.wait_for_timeout(500)
-    picture = comfy.screenshot(palette)
-    assert picture.stat().st_size > 10_000
+    with Image.open(comfy.screenshot(palette)) as picture:
+        brightness = picture.convert("L").resize((1, 1)).getpixel((0, 0))
+    assert brightness < 90 if palette == "dark" else brightness > 150, brightness
 
 
 def test_markup_in_labels_notes_and_titles_is_shown_as_text(comfy: ComfyPage) -> None:
