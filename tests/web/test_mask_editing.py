@@ -17,8 +17,9 @@ EDITOR = "#maskEditor, [data-testid=mask-editor-root]"
 PAINTER = ".gatebus-painter-dialog"
 
 START = """async ([kind, ...what]) => {
-    const entry = performance.getEntriesByType("resource").map(({name}) => name)
-        .find((name) => /gatebus\\.js(\\?|$)/.test(name));
+    const { api } = window.comfyAPI.api;
+    const paths = await (await api.fetchApi("/extensions")).json();
+    const entry = new URL(api.fileURL(paths.find((path) => path.endsWith("/gatebus.js"))), location.href);
     const { host } = await import(new URL("./comfy.mjs", entry));
     const { Api } = await import(new URL("./lib/api.mjs", entry));
     const editing = await import(new URL("./nodes/mask-editing.mjs", entry));
