@@ -59,7 +59,8 @@ _TRANSIENT = (
     MasterNotFoundError,
     OSError,
 )
-# An error that redis-py has no class for, or that a script passed on, keeps its prefix.
+# An error that redis-py has no class for, or that a script passed on, keeps its prefix; Redis 6 puts
+# the script's name before it: "Error running script (...): @user_script: 12: -OOM command not allowed".
 _TRANSIENT_PREFIXES = ("OOM", "NOREPLICAS", "LOADING", "READONLY", "MASTERDOWN", "TRYAGAIN", "MISCONF", "CLUSTERDOWN")
 
 
@@ -69,7 +70,10 @@ def is_transient(error: BaseException) -> bool:
         return not isinstance(error, redis.AuthenticationError)
     if isinstance(error, RedisClusterException):
         return str(error).startswith(("Redis Cluster cannot be connected", "All slots are not covered"))
-    return isinstance(error, ResponseError) and str(error).startswith(_TRANSIENT_PREFIXES)
+    if not isinstance(error, ResponseError):
+        return False
+    code = str(error).rpartition(": -")[2] if str(error).startswith("Error running script") else str(error)
+    return code.startswith(_TRANSIENT_PREFIXES)
 
 
 class Connection:

@@ -271,7 +271,8 @@ class RedisPools(CheckedEdits):
             spared = {*control.hkeys(keys.pool_trash(pool_id)), *control.zrange(keys.pool_reserved(pool_id), 0, -1)}
         images = {name for name in names if is_slot_file(name)} - spared
         found = [self._found(pool_id, file, old, names) for file in sorted(images, key=file_number)]
-        manifest = rebuild(old, found)
+        following = max((file_number(file) + 1 for file in spared), default=1)
+        manifest = rebuild(replace(old, next_seq=max(old.next_seq, following)), found)
         kept = {name for file in images | spared for name in (file, mask_name(file))}
         options = {
             "born": secrets.token_hex(8),

@@ -13,7 +13,7 @@ from ..keys import Keys
 from ..settings import Settings
 from . import scripts, scripts_making
 from .edits import check_room, moved_on, not_same_slots
-from .manifest import Manifest, Slot, no_pool, no_slot
+from .manifest import Manifest, Slot, file_number, no_pool, no_slot
 
 BATCH_BYTES = 16 * 1024 * 1024
 """Bytes that are sent in one pipeline, so that other clients get their turn."""
@@ -88,11 +88,12 @@ class Steps:
         flat, stored, order = self._call("READ", pool_id, "", "")
         head = pairs(flat)
         slots = {slot.file: slot for slot in (Slot(**json.loads(text)) for text in stored)}
+        unranked = sorted(slots.keys() - set(order), key=file_number)
         manifest = Manifest(
             pool_id,
             name=head.get("name", ""),
             active=head.get("active", ""),
-            slots=tuple(slots[file] for file in order if file in slots),
+            slots=tuple(slots[file] for file in (*order, *unranked) if file in slots),
             next_seq=int(head.get("next_seq", 1)),
             rev=int(head.get("rev", 0)),
             origin=f"{head.get('born', '')}:{head.get('rev', 0)}",
