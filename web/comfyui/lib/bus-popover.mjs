@@ -35,7 +35,6 @@ export class BusPopover {
   #heads = [];
   /** @type {{name: string, heads: any[]} | null} */
   #versions = null;
-  /** @type {string} */
   #message = "";
   #loaded = false;
   /** Whether the text was typed since it opened: what stood there filters nothing. */
@@ -67,11 +66,10 @@ export class BusPopover {
     listen(window, "wheel", (event) => this.#outside(event), { capture: true, passive: true });
     listen(window, "resize", () => this.close(true));
     listen(window, "blur", () => this.close(true));
-    /** @type {ReturnType<typeof setTimeout>} */
-    let settling;
+    let settling = 0;
     const later = () => {
       clearTimeout(settling);
-      settling = setTimeout(() => this.#load(), SETTLE);
+      settling = window.setTimeout(() => this.#load(), SETTLE);
     };
     for (const type of ["bus", "reset"]) listen(choosing.feed, type, later);
     this.#undoing.add(() => clearTimeout(settling));
@@ -102,7 +100,6 @@ export class BusPopover {
 
   /** @param {string} id */
   #combobox(id) {
-    /** @type {Record<string, string>} */
     const attributes = { role: "combobox", "aria-expanded": "true", "aria-controls": id, "aria-autocomplete": "list" };
     for (const [name, value] of Object.entries(attributes)) {
       const before = this.field.getAttribute(name);
