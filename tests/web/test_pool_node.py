@@ -124,7 +124,7 @@ def test_a_removal_can_be_undone_and_the_node_stays(comfy: ComfyPage) -> None:
     pool.until(lambda: pool.selected() == ["1", "2", "3"])
     pool.page.keyboard.press("Delete")
     pool.until(lambda: len(pool.labels()) == 3)
-    pool.page.keyboard.press("Control+z")
+    pool.page.keyboard.press("u")
     pool.until(lambda: len(pool.labels()) == 6)
     assert comfy.node(pool.node) == pool.node
 

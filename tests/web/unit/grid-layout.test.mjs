@@ -64,8 +64,8 @@ test("the grid takes its own keys and leaves the page's", () => {
   assert.deepEqual(key("PageUp"), { action: "move", steps: -12 });
   assert.equal(key("Delete").action, "remove");
   assert.equal(key("a", { ctrlKey: true }).action, "all");
-  assert.equal(key("z", { metaKey: true }).action, "undo");
-  for (const [name, more] of [["Enter", { ctrlKey: true }], ["s", { ctrlKey: true }], ["z", { ctrlKey: true, shiftKey: true }], ["1", {}], ["toString", {}]]) {
+  assert.equal(key("u").action, "undo");
+  for (const [name, more] of [["Enter", { ctrlKey: true }], ["s", { ctrlKey: true }], ["z", { ctrlKey: true }], ["u", { ctrlKey: true }], ["1", {}], ["toString", {}]]) {
     assert.equal(key(/** @type {string} */ (name), /** @type {any} */ (more)).action || "", "", String(name));
   }
 });

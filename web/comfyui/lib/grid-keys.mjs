@@ -7,12 +7,13 @@ const PLAIN = new Map([
   ["Backspace", "remove"],
   ["F2", "label"],
   ["Escape", "leave"],
+  // Not ctrl+z: ComfyUI takes that one before anybody else can, and undoes a step of the graph.
+  ["u", "undo"],
 ]);
 /** With ctrl or command. */
 const WITH_CONTROL = new Map([
   ["a", "all"],
   [" ", "toggle"],
-  ["z", "undo"],
 ]);
 
 /**

@@ -22,7 +22,7 @@ let grids = 0;
 
 /**
  * Events, their detail: `activate` (id), `label` ({id, label}), `remove` (null), `move` ({ids, before}),
- * `undo` (null; preventDefault says that there was something to undo, else the page's own undo follows).
+ * `undo` (null; preventDefault says that there was something to undo).
  */
 export class Grid extends EventTarget {
   /** @type {readonly string[]} */
@@ -74,14 +74,11 @@ export class Grid extends EventTarget {
     undoing.listen(this.element, "pointerleave", () => this.#preview.rest(""));
     undoing.listen(this.element, "pointerdown", () => this.#preview.hide());
     undoing.listen(this.element, "focusout", () => this.#preview.hide());
-    undoing.add(() => {
-      this.#preview.hide();
-      cancelAnimationFrame(this.#frame);
-    });
+    undoing.add(() => this.#preview.hide());
+    undoing.add(() => cancelAnimationFrame(this.#frame));
     this.#allowDragging();
   }
 
-  /** Ends it. */
   close() {
     this.#undoing.run();
     for (const cell of this.#cells.values()) cell.remove();

@@ -29,10 +29,10 @@ export class PoolBar {
     this.uploads.setAttribute("hidden", "");
   }
 
-  /** Says what was done, until something else is said or it is dismissed. @param {string} text @param {{label: string, run: () => void}[]} actions */
+  /** Says what was done, until something else is said or it is dismissed. @param {string} text @param {{label: string, hint: string, run: () => void}[]} actions */
   say(text, actions) {
-    const buttons = actions.map(({ label, run }) =>
-      el("button", { type: "button", class: "gb-bar-button", onclick: run }, label),
+    const buttons = actions.map(({ label, hint, run }) =>
+      el("button", { type: "button", class: "gb-bar-button", title: hint, onclick: run }, label),
     );
     const dismiss = t("pool.dismiss");
     const close = el(

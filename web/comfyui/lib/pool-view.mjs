@@ -120,10 +120,13 @@ export class PoolView {
     const removing = pool.remove(files);
     // What took its place is selected, so that one can go through a pool by Delete and arrows alone.
     if (selection.cursor) selection.choose(selection.cursor);
-    if (!(await removing) || pool !== this.pool) return;
+    // At once, not after the answer: edits go in their turn, so an undo may follow on the heels.
     this.#removals.push(files);
     const text = t("pool.removedBar", { count: files.length });
-    this.bar.say(text, [{ label: t("pool.undo"), run: () => this.undo() }]);
+    this.bar.say(text, [{ label: t("pool.undo"), hint: `${t("pool.undo")} (U)`, run: () => this.undo() }]);
+    if ((await removing) || pool !== this.pool) return;
+    this.#removals = this.#removals.filter((each) => each !== files);
+    this.bar.clear();
   }
 
   /** Undoes the last removal. @returns {boolean} whether there was one */
