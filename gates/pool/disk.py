@@ -26,7 +26,7 @@ from ..settings import Settings
 from .archive import open_archive, write_zip
 from .checked import CheckedEdits, check_pool_id, operation_id
 from .edits import Edit, applied, check_room, named, rebuild
-from .folder import BACKUP, PoolFolder, is_complete, remove_empty, unwritable
+from .folder import BACKUP, PoolFolder, Stamp, is_complete, remove_empty, unwritable
 from .manifest import Manifest, PoolInfo, Removed, no_pool, no_slot
 
 LOCKS = ".locks"
@@ -47,7 +47,7 @@ class DiskPools(CheckedEdits):
         self.folder = folder
         self.settings = settings
         self._events = events
-        self._cache: dict[str, tuple[tuple[int, int, int], Manifest]] = {}
+        self._cache: dict[str, tuple[Stamp, Manifest]] = {}
         self._guard = threading.Lock()
 
     # -- reading ----------------------------------------------------------------------------
@@ -74,23 +74,32 @@ class DiskPools(CheckedEdits):
     def get(self, pool_id: str) -> Manifest:
         """See :class:`~.manifest.PoolStore`."""
         folder = self.open(check_pool_id(pool_id))
+        manifest = self._look(folder)
+        if manifest is not None:
+            return manifest
+        if not folder.exists():
+            raise no_pool(pool_id)
+        with self.locked(folder.pool_id):
+            return self.current(folder)
+
+    def _look(self, folder: PoolFolder) -> Manifest | None:
+        """The manifest, when it can be taken as it is; parsed only when the file is another one than last time."""
         stamp = folder.stamp()
         with self._guard:
             cached = self._cache.get(folder.pool_id)
         if cached is not None and cached[0] == stamp:
             return cached[1]
-        manifest = folder.read()
-        if manifest is None and not folder.exists():
-            raise no_pool(pool_id)
-        if manifest is None or not is_complete(manifest):
-            with self.locked(folder.pool_id):
-                return self.current(folder)
-        if stamp is not None:
-            with self._guard:
-                while len(self._cache) >= CACHED_POOLS:
-                    del self._cache[next(iter(self._cache))]
-                self._cache[folder.pool_id] = (stamp, manifest)
+        manifest = folder.read() if stamp is not None else None
+        if stamp is None or manifest is None or not is_complete(manifest):
+            return None
+        self._remember(stamp, manifest)
         return manifest
+
+    def _remember(self, stamp: Stamp, manifest: Manifest) -> None:
+        with self._guard:
+            while len(self._cache) >= CACHED_POOLS:
+                del self._cache[next(iter(self._cache))]
+            self._cache[manifest.pool_id] = (stamp, manifest)
 
     def image(self, pool_id: str, file: str) -> bytes:
         """See :class:`~.manifest.PoolStore`."""
@@ -133,6 +142,9 @@ class DiskPools(CheckedEdits):
                 undo.callback(record(before, edit, trash))
             folder.write(after)
             undo.pop_all()
+            stamp = folder.stamp()
+            if stamp is not None:
+                self._remember(stamp, after)
             try:
                 folder.settle(edit)
             except (StoreUnavailable, OSError) as error:
@@ -143,18 +155,19 @@ class DiskPools(CheckedEdits):
 
     def current(self, folder: PoolFolder, new: bool = False) -> Manifest:
         """The manifest, completed or rebuilt when need be; to be called under the pool's lock, unlike :meth:`get`."""
-        manifest = folder.read()
-        if manifest is not None and is_complete(manifest):
-            return manifest
+        manifest = self._look(folder)
         if manifest is not None:
-            manifest = folder.completed(manifest)
+            return manifest
+        foreign = folder.read()
+        if foreign is not None:
+            manifest = folder.completed(foreign)
         elif folder.exists():
             manifest = self._rebuilt(folder)
         elif new:
             return Manifest(folder.pool_id)
         else:
             raise no_pool(folder.pool_id)
-        folder.write(manifest)
+        folder.write(manifest, keep=foreign is not None)
         return manifest
 
     def _rebuilt(self, folder: PoolFolder) -> Manifest:
@@ -175,7 +188,7 @@ class DiskPools(CheckedEdits):
             if not folder.exists():
                 raise no_pool(pool_id)
             manifest = self._rebuilt(folder)
-            folder.write(manifest)
+            folder.write(manifest, keep=folder.read() is not None)
         self._tell(pool_id, rev=manifest.rev)
         return manifest
 

@@ -24,16 +24,17 @@ MAX_DOCUMENT_BYTES = 512 * 1024 * 1024
 
 
 def write_document(manifest: Manifest) -> bytes:
-    """The manifest as ``manifest.json``, one slot a line."""
-    slots = ",\n".join("  " + json.dumps(_slot_document(slot), ensure_ascii=False) for slot in manifest.slots)
-    head = {
+    """The manifest as ``manifest.json``, one field a line."""
+    document = {
         "name": manifest.name,
         "active": next((i for i, slot in enumerate(manifest.slots) if slot.file == manifest.active), 0),
         "next_seq": manifest.next_seq,
         "rev": manifest.rev,
         **({"origin": manifest.origin} if manifest.origin else {}),
+        "slots": [_slot_document(slot) for slot in manifest.slots],
     }
-    return (json.dumps(head, ensure_ascii=False)[:-1] + ', "slots": [\n' + slots + "\n]}\n").encode()
+    # Not by ``indent``: that takes the slow encoder, ten times the time at 10,000 slots.
+    return json.dumps(document, ensure_ascii=False, separators=(",\n", ": ")).encode()
 
 
 def read_document(pool_id: str, data: bytes) -> Manifest:

@@ -34,6 +34,9 @@ TRASH = "trash"
 TRASH_LIST = "trash/trash.json"
 
 
+Stamp = tuple[int, int, int]
+"""Inode, time of change and size of a manifest's file."""
+
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +52,7 @@ class PoolFolder:
         return (self.path / MANIFEST).is_file() or (self.path / BACKUP).is_file() or bool(self._image_files())
 
     # -- the manifest -----------------------------------------------------------------------
-    def stamp(self) -> tuple[int, int, int] | None:
+    def stamp(self) -> Stamp | None:
         """Changes whenever the manifest is replaced; None when there is none."""
         try:
             status = os.stat(self.path / MANIFEST, follow_symlinks=False)
@@ -64,9 +67,9 @@ class PoolFolder:
         except (FileNotFoundError, InvalidInput):
             return None
 
-    def write(self, manifest: Manifest) -> None:
-        """Replaces the manifest in one step; the one before becomes the backup, when it was good."""
-        if self.read() is not None:
+    def write(self, manifest: Manifest, keep: bool = True) -> None:
+        """Replaces the manifest in one step; with ``keep`` the one before becomes the backup."""
+        if keep and (self.path / MANIFEST).exists():
             self._keep_as_backup()
         write_atomically(self.path / MANIFEST, write_document(manifest))
 

@@ -87,7 +87,8 @@ class Steps:
         """The manifest (of revision 0 when it is missing), and whether it is sound."""
         flat, stored, order = self._call("READ", pool_id, "", "")
         head = pairs(flat)
-        slots = {slot.file: slot for slot in (Slot(**json.loads(text)) for text in stored)}
+        # One document is parsed several times as fast as one a slot.
+        slots = {fields["file"]: Slot(**fields) for fields in json.loads(f"[{','.join(stored)}]")}
         unranked = sorted(slots.keys() - set(order), key=file_number)
         manifest = Manifest(
             pool_id,
