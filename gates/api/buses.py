@@ -9,15 +9,9 @@ from aiohttp import web
 
 from ..bus.record import BusHead, BusMeta
 from ..errors import BusNotFound
-from ..thumbnails import DEFAULT_SIZE
 from .answer import IMMUTABLE
 from .call import Call
-from .route import Field, Route
-
-DIGEST = Field(
-    "digest", "digest", "The content's digest as last seen: the answer may then be kept for ever.", default=""
-)
-SIZE = Field("size", "int", "Longest side in pixels: 64, 128, 256 or 512.", default=DEFAULT_SIZE)
+from .route import DIGEST, SIZE, Field, Route
 
 
 async def list_buses(call: Call) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..gate.record import ENDED, LIVE, MAX_ROUTES, Decision, Gate, make_decision
 from ..names import TEXT_LIMIT
 from ..store import Store
 from .call import Call
-from .route import JSON_LIMIT, Field, Route
+from .route import JSON_LIMIT, SIZE, Field, Route
 
 REPEAT = 2.0
 """Seconds for which a decision with an unknown outcome is repeated (with the same id) before that is answered."""
@@ -71,6 +72,16 @@ async def get_image(call: Call) -> web.StreamResponse:
         # Let the store say why there is none, before a 304 could be answered.
         await call.run(call.store.gates.frame, gate.id, frame)
     return await call.answer_image(f"{gate.id}-{gate.fence}-{frame}", lambda: call.store.gates.frame(gate.id, frame))
+
+
+async def get_thumbnail(call: Call) -> web.StreamResponse:
+    """A small WebP of one image of the gate's batch; 404 until it is stored."""
+    gate, frame = await _gate(call), call.query["frame"]
+    # A gate's image never changes, so its id stands for the content.
+    content = hashlib.sha256(f"{gate.id}-{gate.fence}".encode()).hexdigest()
+    return await call.answer_thumbnail(
+        f"{content}-{frame}", call.query["size"], lambda: call.store.gates.frame(gate.id, frame)
+    )
 
 
 async def get_mask(call: Call) -> web.StreamResponse:
@@ -173,6 +184,7 @@ ROUTES = [
     Route("GET", _PATH, get_gate),
     Route("GET", f"{_PATH}/preview", get_preview),
     Route("GET", f"{_PATH}/image", get_image, query=(Field("frame", "int", "From 0.", default=0),)),
+    Route("GET", f"{_PATH}/thumbnail", get_thumbnail, query=(SIZE, Field("frame", "int", "From 0.", default=0))),
     Route("GET", f"{_PATH}/mask", get_mask),
     Route("PUT", f"{_PATH}/mask", put_mask, role="decide", body="image"),
     Route("DELETE", f"{_PATH}/mask", delete_mask, role="decide"),

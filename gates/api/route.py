@@ -11,6 +11,7 @@ from aiohttp import web
 
 from ..errors import InvalidInput, TooLarge
 from ..names import LABEL_LIMIT, check_gate_id, check_int, check_name, check_slot_file
+from ..thumbnails import DEFAULT_SIZE
 
 if TYPE_CHECKING:
     from .call import Call
@@ -129,6 +130,11 @@ def check_fields(
             values[each.name] = each.parse(value) if text and isinstance(value, str) else each.check(value)
     return values
 
+
+DIGEST = Field(
+    "digest", "digest", "The content's digest as last seen: the answer may then be kept for ever.", default=""
+)
+SIZE = Field("size", "int", "Longest side in pixels: 64, 128, 256 or 512.", default=DEFAULT_SIZE)
 
 Run = Callable[["Call"], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -12,10 +12,9 @@ from ..errors import SlotNotFound
 from ..png import SIGNATURE
 from ..pool.manifest import Manifest, Slot, file_number
 from .answer import IMMUTABLE, has_already, not_modified
-from .buses import DIGEST, SIZE
 from .call import Call
 from .pools import BRIEF, answer_edit
-from .route import FILES_JSON_LIMIT, Field, Route, Run
+from .route import DIGEST, FILES_JSON_LIMIT, SIZE, Field, Route, Run
 
 
 async def add_slot(call: Call) -> web.Response:

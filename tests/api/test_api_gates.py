@@ -237,3 +237,21 @@ async def test_a_decision_that_redis_does_not_confirm_may_be_repeated_by_its_id(
 
 def host_folder(server: Any, name: str) -> Any:
     return server.folder.parent / name
+
+
+async def test_each_image_of_a_batch_has_a_small_picture_once_it_is_stored(host: Any) -> None:
+    waiter = host.open_gate(stored=False)
+    path = f"/gatebus/gates/{waiter.gate.id}/thumbnail"
+    assert (await host.json(f"{path}?frame=0", 404))["error"]["type"] == "gate_not_found"
+    image = np.stack([np.zeros((300, 400, 3)), np.ones((300, 400, 3))]).astype(np.float32)
+    waiter.store_image(codec.encode(image, "png"))
+    small = []
+    for frame in range(2):
+        answer = await host.get(f"{path}?frame={frame}&size=64")
+        assert (answer.status, answer.content_type) == (200, "image/webp")
+        picture = Image.open(io.BytesIO(await answer.read()))
+        assert picture.size == (64, 48)
+        small.append(picture.convert("RGB").getpixel((30, 20)))
+    assert small[0][0] < 10
+    assert small[1][0] > 245
+    assert (await host.json(f"{path}?frame=2", 404))["error"]["type"] == "gate_not_found"

@@ -101,6 +101,18 @@ app.registerExtension({
       onChange: (/** @type {boolean} */ on, /** @type {boolean | undefined} */ before) => on && before === false && chime(),
     },
     {
+      id: `${PACK}.painter`,
+      category: ["Gatebus", "Masks", "Painter"],
+      name: "Masks are painted in",
+      tooltip: "Where ComfyUI's editor can't be reached, the pack's own painter opens in any case.",
+      type: "combo",
+      options: [
+        { text: "ComfyUI's mask editor", value: "comfy" },
+        { text: "the pack's own painter", value: "ours" },
+      ],
+      defaultValue: "comfy",
+    },
+    {
       id: `${PACK}.keys`,
       category: ["Gatebus", "Keys", "Routes"],
       name: "Keys 1 to 9 and 0 choose a route",

@@ -120,6 +120,11 @@ export class Api {
     return this.host.url(`/gatebus/gates/${enc(gate.id)}/image${query({ frame })}`);
   }
 
+  /** @param {any} gate @param {number} frame @param {number} [size] */
+  gateThumbnailUrl(gate, frame, size = 512) {
+    return this.host.url(`/gatebus/gates/${enc(gate.id)}/thumbnail${query({ size, frame })}`);
+  }
+
   /** The mask's URL, "" when none is painted. @param {any} gate */
   maskUrl(gate) {
     // The token makes another mask another URL.

@@ -2,7 +2,7 @@
  * A gate's image(s) with the painted mask over them, as large as the place allows. Free of ComfyUI.
  *
  * One image is its preview. A batch is its preview until it is stored, then a grid of its first
- * images; a full one is loaded at a time, drawn small and let go of.
+ * images' thumbnails.
  */
 import { el } from "./dom.mjs";
 import { columnsFor } from "./gate-state.mjs";
@@ -13,10 +13,6 @@ import { loadBlob, showImage } from "./images.mjs";
 
 /** Images of a batch that are shown. */
 const FRAMES = 16;
-/** Bytes of stored images that are loaded for a grid; a batch beyond shows its preview alone. */
-const GRID_BYTES = 96 * 2 ** 20;
-/** Longest side of an image in the grid, in pixels. */
-const CELL = 512;
 /** The mask's colour, red, green, blue, and how much it covers (0 to 255). */
 const TINT = [255, 64, 64, 150];
 
@@ -47,8 +43,7 @@ export class GatePicture {
   /** Shows that gate's, or nothing. @param {any} gate */
   show(gate) {
     this.gate = gate;
-    const stored = gate?.layout && gate.batch > 1 && (gate.layout.size * Math.min(FRAMES, gate.batch)) / gate.batch;
-    const grid = !!stored && stored <= GRID_BYTES;
+    const grid = !!gate?.layout && gate.batch > 1;
     const shown = gate ? `${gate.id} ${gate.fence} ${grid}` : "";
     if (shown !== this.#shown) {
       this.#shown = shown;
@@ -83,25 +78,16 @@ export class GatePicture {
   #grid(gate) {
     this.#frames = Math.min(gate.batch, FRAMES);
     this.#aspect = gate.width / gate.height;
-    const canvases = Array.from({ length: this.#frames }, (_, frame) => {
-      const scale = Math.min(1, CELL / Math.max(gate.width, gate.height));
-      return /** @type {any} */ (
-        el("canvas", {
-          role: "img",
-          width: Math.max(1, Math.round(gate.width * scale)),
-          height: Math.max(1, Math.round(gate.height * scale)),
-          "aria-label": t("gate.image", { number: frame + 1, count: gate.batch }),
-        })
-      );
-    });
     const rest = gate.batch - this.#frames;
-    this.element.replaceChildren(
-      ...canvases.map((canvas, frame) => {
-        const last = rest > 0 && frame === this.#frames - 1;
-        return this.#cell(gate, frame, canvas, last && el("span", { class: "gatebus-more" }, t("gate.more", { count: rest })));
-      }),
-    );
-    void this.#draw(gate, canvases, this.#abort.signal);
+    const cells = Array.from({ length: this.#frames }, (_, frame) => {
+      const alt = t("gate.image", { number: frame + 1, count: gate.batch });
+      const img = /** @type {any} */ (el("img", { alt, draggable: "false" }));
+      img.addEventListener("error", () => this.#fail(img, alt));
+      showImage(img, this.api.host, this.api.gateThumbnailUrl(gate, frame), this.#abort.signal);
+      const last = rest > 0 && frame === this.#frames - 1;
+      return this.#cell(gate, frame, img, last && el("span", { class: "gatebus-more" }, t("gate.more", { count: rest })));
+    });
+    this.element.replaceChildren(...cells);
   }
 
   /**
@@ -113,26 +99,6 @@ export class GatePicture {
   #cell(gate, frame, image, more) {
     const zoom = this.zoom;
     return el("div", { class: "gatebus-frame", ondblclick: () => zoom?.(gate, frame) }, image, more);
-  }
-
-  /**
-   * @param {any} gate
-   * @param {HTMLCanvasElement[]} canvases
-   * @param {AbortSignal} signal
-   */
-  async #draw(gate, canvases, signal) {
-    for (const [frame, canvas] of canvases.entries()) {
-      try {
-        const blob = await loadBlob(this.api.host, this.api.imageUrl(gate, frame), signal);
-        const options = { resizeWidth: canvas.width, resizeHeight: canvas.height, resizeQuality: /** @type {const} */ ("medium") };
-        const bitmap = await createImageBitmap(blob, options);
-        canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
-        bitmap.close();
-      } catch (error) {
-        if (signal.aborted) return;
-        this.#fail(canvas, /** @type {Error} */ (error).message);
-      }
-    }
   }
 
   /** @param {HTMLElement} image @param {string} reason */
