@@ -65,7 +65,7 @@ class PoolPage:
         if count:
             self.store.pools.add(self.id, [(png(number), f"n{number}") for number in range(count)])
         self.node = comfy.add_node("GridImagePool", {"pool_id": self.id}, (60, 60))
-        comfy.node(self.node, f"node.setSize([{size[0]}, {size[1]}])")
+        comfy.node(self.node, f"(node.setSize([{size[0]}, {size[1]}]), node.setDirtyCanvas(true, true))")
         if count:
             self.page.wait_for_selector(".gb-cell img[src]")
 
