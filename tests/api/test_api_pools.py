@@ -251,3 +251,10 @@ async def test_while_redis_is_away_pools_and_buses_work_from_the_disk(
 
     await eventually(arrived)
     assert [slot["label"] for slot in (await host.json(POOL))["slots"]] == ["away"]
+
+
+async def test_a_pool_that_nobody_has_filled_is_empty_for_who_asks_so_and_is_not_made(host: Any) -> None:
+    shown = await host.json("/gatebus/pools/fresh?or_empty=1")
+    assert (shown["pool_id"], shown["slots"], shown["rev"]) == ("fresh", [], 0)
+    assert (await host.json("/gatebus/pools/fresh", 404))["error"]["type"] == "pool_not_found"
+    assert (await host.json("/gatebus/pools"))["pools"] == []
