@@ -356,6 +356,17 @@ def test_a_removed_slot_comes_back_also_when_the_trash_s_list_is_lost(pools: Dis
     assert (pools.image("p", name(1)), pools.mask("p", name(1))) == (png(1), mask(1))
 
 
+def test_a_slot_whose_image_is_not_in_the_trash_any_more_is_not_restored(pools: DiskPools) -> None:
+    fill(pools)
+    before = pools.remove("p", [name(1), name(2)])
+    (pools.folder / "p" / "trash" / name(2)).unlink()
+    with pytest.raises(SlotNotFound):
+        pools.restore("p", [name(1), name(2)])
+    assert pools.get("p") == before
+    assert pools.restore("p", [name(1)]).files == (name(1), name(3))
+    assert pools.mask("p", name(1)) == mask(1)
+
+
 def test_half_made_pools_of_processes_that_died_are_cleaned_up_after_a_day(pools: DiskPools) -> None:
     fill(pools)
     for litter, days in ((".new-0123", 2), (".gone-0123", 2), (".new-4567", 0)):

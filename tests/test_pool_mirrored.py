@@ -369,6 +369,29 @@ def test_orders_of_both_sides_are_woven(apart: tuple[Machine, Machine]) -> None:
     assert labels(away.shown()) == ["label 3", "label 2", "label 1", "new"]
 
 
+def test_an_edit_made_away_while_the_disk_follows_is_not_written_over(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes on one disk: one has lost Redis, and edits while the other brings the disk after Redis."""
+    fill(machine)
+    cut = Machine(machine.folder, machine.server)
+    cut.cut()
+    real = RedisPools.image
+
+    def slow(self: RedisPools, pool_id: str, file: str) -> bytes:
+        monkeypatch.undo()
+        cut.pools.label("p", name(1), "made meanwhile")
+        return real(self, pool_id, file)
+
+    monkeypatch.setattr(RedisPools, "image", slow)
+    machine.pools.add("p", [(png(9), "new")])
+    assert machine.pools.settle(20)
+    assert cut.pools.get("p").slot(name(1)).label == "made meanwhile"
+    machine.pools.catch_up()
+    assert labels(machine.shown()) == ["made meanwhile", "label 2", "label 3", "new"]
+    cut.stop()
+
+
 def test_a_pool_deleted_on_one_side_is_gone_when_the_other_did_nothing(apart: tuple[Machine, Machine]) -> None:
     _, away = apart
     away.pools.delete("p")
@@ -552,7 +575,13 @@ def test_an_add_to_a_lost_pool_that_nobody_has_missed_yet_loses_nothing(machine:
     assert sorted(labels(machine.shown())) == ["after", "label 1", "label 2", "label 3"]
 
 
-def test_edits_away_and_a_lost_data_set_are_both_survived(machine: Machine, other: Machine) -> None:
+def fail(*_: Any) -> None:
+    raise RuntimeError("the process died")
+
+
+def test_edits_away_and_a_lost_data_set_are_both_survived(
+    machine: Machine, other: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill(machine)
     other.shown()
     other.cut()
@@ -561,6 +590,10 @@ def test_edits_away_and_a_lost_data_set_are_both_survived(machine: Machine, othe
     other.pools.add("p", [(png(9), "away")])
     other.pools.remove("p", [name(2)])
     machine.server.client().flushall()
+    # It dies between bringing the pool to Redis and forgetting the journal.
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(Journal, "drop", fail)
+        other.mend()
     other.mend()
     assert labels(other.shown()) == ["twice", "label 3", "away"]
     machine.pools.catch_up()
@@ -721,6 +754,17 @@ def test_a_last_entry_that_was_written_by_half_is_ignored_and_hides_nothing(tmp_
             assert journal.read("p") == [entry(1)]
             journal.append("p", entry(3))
             assert journal.read("p") == [entry(1), entry(3)]
+            # What was written by half is cut off, not skipped.
+            assert len((tmp_path / "p.journal").read_bytes()) == len(data)
+
+
+def test_an_entry_that_was_damaged_is_not_taken_for_another(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append("p", entry(1))
+    data = bytearray((tmp_path / "p.journal").read_bytes())
+    data[data.index("ñ猫".encode()) + 1] ^= 1
+    (tmp_path / "p.journal").write_bytes(data)
+    assert journal.read("p") == []
 
 
 def test_an_edit_that_can_not_be_written_down_is_not_made(mortal: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

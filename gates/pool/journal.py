@@ -151,7 +151,7 @@ def _entry(pool_id: str, payload: bytes) -> Entry | None:
         slots, seen = (tuple(Slot(**slot) for slot in fields[key]) for key in ("slots", "seen"))
         return Entry(Edit.from_json(fields["edit"]), slots, tuple(fields["lefts"]), seen)
     except (ValueError, TypeError, KeyError) as error:
-        log.error("gatebus: an entry in the journal of the pool %s can't be read: %r", pool_id, error)
+        log.error("gatebus: an entry in the journal of the pool %s can't be read: %s", pool_id, type(error).__name__)
         return None
 
 
