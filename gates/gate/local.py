@@ -18,7 +18,7 @@ from ..names import check_gate_id
 from ..settings import Settings
 from . import steps
 from .record import ENDED, Decision, Gate
-from .waiting import Waiting, now_ms
+from .waiting import Waiting, as_opened
 
 MAX_REMEMBERED = 1000
 """Gates that ended and are still listed; without Redis their images are in memory only, and dropped."""
@@ -42,17 +42,7 @@ class LocalGates:
 
     def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> Waiting:
         """See :class:`record.GateStore`."""
-        check_gate_id(gate.id)
-        now = now_ms()
-        opened = replace(
-            gate,
-            status="waiting",
-            owner=self._owner,
-            instance=gate.instance or self._settings.instance,
-            opened=now,
-            deadline=now + int(timeout * 1000) if timeout > 0 else 0,
-            rev=1,
-        )
+        opened = replace(as_opened(gate, self._owner, self._settings, timeout), rev=1)
         waiting = Waiting(opened, preview, timeout, mask, self._changed)
         with self._lock:
             if gate.id in self._ended:

@@ -20,9 +20,10 @@ from ..errors import Conflict, GateBusy, GateNotFound, StoreUnavailable, TooLarg
 from . import steps
 from .blobs import GateBlobs
 from .fields import from_fields, layout_field, to_fields
-from .record import ENDED, Decision, Gate
+from .record import Decision, Gate
 from .redis_steps import GateSteps, decision_arguments
 from .redis_waiting import RedisWaiting, fenced
+from .sweeper import Sweeper
 from .waiting import deadline_decision
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class OwnedGates:
         self._owner = owner
         self._waiting: dict[str, RedisWaiting] = {}
         self._closing: dict[str, tuple[RedisWaiting, str]] = {}
-        self._orphans: dict[str, float] = {}
+        self._sweeper = Sweeper(redis, self.expire)
         self._epoch = ""
         self._epoch_changed = -ANNOUNCE_AGAIN
         self._lock = threading.Lock()
@@ -220,7 +221,7 @@ class OwnedGates:
             _logged(self._look, None if everything else hints)
             _logged(self._decide_deadlines)
             if everything:
-                _logged(self._sweep)
+                _logged(self._sweeper.sweep, self.all().keys())
         _logged(self._withdraw_all)
 
     def _look(self, only: set[str] | None) -> None:
@@ -331,35 +332,12 @@ class OwnedGates:
         for waiting in self.all().values():
             remaining = waiting.remaining()
             if waiting.decision is None and remaining is not None and remaining <= 0:
-                self._decide_deadline(waiting.gate, waiting)
-
-    def _decide_deadline(self, gate: Gate, waiting: RedisWaiting | None) -> None:
-        decision = deadline_decision(gate)
-        try:
-            if waiting is None:
-                after = self._redis.decide(gate.id, decision)
-                if after.status in ENDED:
-                    self.expire(after)
-            elif not waiting.decide_here(decision):
-                self.decide(waiting, decision)
-        except (Conflict, GateNotFound) as error:
-            log.debug("gatebus: the deadline of gate %s: %s", gate.id, error)
-
-    def _sweep(self) -> None:
-        """Marks gates whose owner is gone, and takes their default route at the deadline.
-
-        A deadline is taken for an owner that is gone only when this process has seen it gone
-        for a whole lease by its own clock: the server's clock may have jumped.
-        """
-        overdue, late = self._redis.overdue()
-        own, now = self.all(), time.monotonic()
-        known = self._orphans
-        self._orphans = {gate_id: known.get(gate_id, now) for gate_id in overdue if gate_id not in own}
-        for gate_id in self._orphans.keys() - known.keys():
-            self._redis.run("ORPHAN", gate_id)
-        for gate_id in late:
-            if now - self._orphans.get(gate_id, now) >= self._settings.lease:
-                self._decide_deadline(self._redis.get(gate_id), None)
+                decision = deadline_decision(waiting.gate)
+                try:
+                    if not waiting.decide_here(decision):
+                        self.decide(waiting, decision)
+                except (Conflict, GateNotFound) as error:
+                    log.debug("gatebus: the deadline of gate %s: %s", waiting.gate.id, error)
 
 
 def _logged(step: Callable[..., None], *arguments: Any) -> None:

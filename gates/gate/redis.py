@@ -8,7 +8,6 @@ decided in Redis only: two people could otherwise both be told that they decided
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from .owned import OwnedGates
 from .record import ENDED, Decision, Gate
 from .redis_steps import GateSteps
 from .redis_waiting import RedisWaiting
-from .waiting import frame_not_found, now_ms
+from .waiting import as_opened, frame_not_found
 
 
 class RedisGates:
@@ -42,18 +41,7 @@ class RedisGates:
 
     def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> RedisWaiting:
         """See :class:`record.GateStore`."""
-        check_gate_id(gate.id)
-        now = now_ms()
-        opened = replace(
-            gate,
-            status="waiting",
-            owner=self._owner,
-            instance=gate.instance or self._settings.instance,
-            opened=now,
-            deadline=now + int(timeout * 1000) if timeout > 0 else 0,
-            rev=0,
-        )
-        return self._owned.open(opened, preview, timeout, mask)
+        return self._owned.open(as_opened(gate, self._owner, self._settings, timeout), preview, timeout, mask)
 
     def records(self, live: bool = True) -> list[Gate]:
         """See :class:`record.GateStore`."""

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from .. import codec
 from ..errors import Conflict, GateNotFound
+from ..names import check_gate_id
+from ..settings import Settings
 from . import steps
 from .record import DEADLINE, ENDED, Decision, Gate, make_decision
 
@@ -161,6 +163,21 @@ class Waiting:
         if self.encoded is None:
             raise frame_not_found(self._gate.id, None, 0)
         return codec.decode(self.encoded.layout, [bytes(part) for part in self.encoded.parts])
+
+
+def as_opened(gate: Gate, owner: str, settings: Settings, timeout: float) -> Gate:
+    """The gate as its owner opens it now, with a deadline ``timeout`` seconds ahead (0: none); raises InvalidName."""
+    now = now_ms()
+    return replace(
+        gate,
+        id=check_gate_id(gate.id),
+        status="waiting",
+        owner=owner,
+        instance=gate.instance or settings.instance,
+        opened=now,
+        deadline=now + int(timeout * 1000) if timeout > 0 else 0,
+        rev=0,
+    )
 
 
 def mask_token(png: bytes | None) -> str:

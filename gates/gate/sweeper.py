@@ -1,0 +1,49 @@
+"""Gates whose owner is gone: marked for everyone to see, and their deadlines kept."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection
+
+from ..errors import Conflict, GateNotFound
+from .record import ENDED, Gate
+from .redis_steps import GateSteps
+from .waiting import deadline_decision
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Sweeps for one process; any number of processes may do so at once. Used by one thread."""
+
+    def __init__(self, redis: GateSteps, expire: Callable[[Gate], None]) -> None:
+        self._redis = redis
+        self._expire = expire
+        self._orphans: dict[str, float] = {}
+        """Gate id -> when this process first saw its lease over, by the monotonic clock."""
+
+    def sweep(self, own: Collection[str]) -> None:
+        """Marks gates whose lease is over, and takes their default route at the deadline; ``own`` are left alone.
+
+        A deadline is taken for an owner that is gone only when this process has seen it gone
+        for a whole lease by its own clock: the server's clock may have jumped. Raises
+        StoreUnavailable.
+        """
+        overdue, late = self._redis.overdue()
+        known, now = self._orphans, time.monotonic()
+        self._orphans = {gate_id: known.get(gate_id, now) for gate_id in overdue if gate_id not in own}
+        for gate_id in self._orphans.keys() - known.keys():
+            self._redis.run("ORPHAN", gate_id)
+        for gate_id in late:
+            if now - self._orphans.get(gate_id, now) >= self._redis.settings.lease:
+                self._decide_deadline(gate_id)
+
+    def _decide_deadline(self, gate_id: str) -> None:
+        try:
+            after = self._redis.decide(gate_id, deadline_decision(self._redis.get(gate_id)))
+        except (Conflict, GateNotFound) as error:
+            log.debug("gatebus: the deadline of gate %s: %s", gate_id, error)
+        else:
+            if after.status in ENDED:
+                self._expire(after)
