@@ -240,7 +240,9 @@ def test_a_batch_is_a_grid_with_the_mask_over_each_image(comfy: ComfyPage) -> No
     comfy.node(node, "(graph.nodes[0].widgets.find((w) => w.name === 'batch_size').value = 5, null)")
     comfy.queue()
     (gate,) = comfy.gates(1)
-    comfy.until(lambda: comfy.page.locator(f"{OPEN} .gatebus-frame canvas").count() == 5, "five images")
+    images = comfy.page.locator(f"{OPEN} .gatebus-frame img")
+    loaded = "(images) => images.filter((image) => image.complete && image.naturalWidth === 320).length"
+    comfy.until(lambda: images.evaluate_all(loaded) == 5, "five thumbnails")
     mask = Image.new("L", (320, 240))
     ImageDraw.Draw(mask).rectangle((0, 0, 159, 239), fill=255)
     png = BytesIO()
