@@ -185,7 +185,7 @@ class Settings:
     state_dir: Path | None = _setting(
         None,
         _folder,
-        "Folder for the instance id and the journals. Default: ComfyUI's user/__gatebus.",
+        "Folder for the identity of this process and the cache of thumbnails. Default: ComfyUI's user/__gatebus.",
     )
     lease: float = _setting(
         15.0, _seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."

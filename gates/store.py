@@ -59,7 +59,7 @@ class Store:
 
 
 def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
-    """The store that the settings name. ``disk_dir`` holds the pools and buses, ``state_dir`` the journals.
+    """The store that the settings name. ``disk_dir`` holds pools and buses, ``state_dir`` the process's identity.
 
     Never raises when Redis is away: it is then used as soon as it answers. Raises
     InvalidSetting when settings do not fit together.
