@@ -13,34 +13,23 @@ from pathlib import Path
 from aiohttp import web
 
 from gates.api import mount
-from gates.api.answer import SAFE_HEADERS, answer_json, as_json
+from gates.api.answer import answer_json, as_json
 from gates.errors import Conflict, InvalidSetting
 from gates.settings import Settings
 from gates.store import Store
+
+from .page import mount_page
 
 PORT = 8787
 
 STOP_LIMIT = 5.0
 """Seconds that open connections have to end when the broker stops."""
 
-ABOUT = """\
-gatebus broker
-
-GET  /gatebus/gates               what waits for a decision
-POST /gatebus/gates/{id}/route    {"route": 1} decides it
-GET  /gatebus/buses, /gatebus/pools, /gatebus/status, /gatebus/events, /healthz
-
-README.md lists every route.
-"""
-
 
 def make_app(store: Store, state_dir: Path) -> web.Application:
     """The application over an open store, which stays the caller's to close. ``state_dir``: see ``gates.api.mount``."""
     app = web.Application()
     mount(app, lambda: store, state_dir)
-
-    async def about(_: web.Request) -> web.Response:
-        return web.Response(text=ABOUT, headers=SAFE_HEADERS)
 
     async def health(_: web.Request) -> web.Response:
         """200, or 503 while the shared store is away. Asks for no token, so with tokens it gives no reason."""
@@ -52,7 +41,7 @@ def make_app(store: Store, state_dir: Path) -> web.Application:
         answer.set_status(503)
         return answer
 
-    app.router.add_get("/", about)
+    mount_page(app)
     app.router.add_get("/healthz", health)
     return app
 

@@ -22,10 +22,10 @@ from .embedded import HOW_TO_GET
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EXTRAS = {"demo": ("broker", "embedded", "fast"), "test": ("test",)}
+EXTRAS = {"demo": ("embedded", "fast"), "test": ("test",)}
 """Job -> the extras of pyproject.toml that it needs."""
 
-CONTAINS = {"test": frozenset(("broker", "embedded", "fast", "test"))}
+CONTAINS = {"test": frozenset(("embedded", "fast", "test"))}
 """Extra -> the extras that come with it."""
 
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))

@@ -50,9 +50,7 @@ def test_what_was_installed_is_not_installed_again(checkout: Path, ran: list[lis
     venv = Venv(checkout)
     assert not venv.has(bootstrap.EXTRAS["demo"])
     venv.install(bootstrap.EXTRAS["demo"])
-    assert ran == [
-        [venv.python, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[broker,embedded,fast]"]
-    ]
+    assert ran == [[venv.python, "-m", "pip", "install", "--disable-pip-version-check", "-e", ".[embedded,fast]"]]
     assert Venv(checkout).has(bootstrap.EXTRAS["demo"])
     assert not Venv(checkout).has(bootstrap.EXTRAS["test"])
 

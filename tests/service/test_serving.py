@@ -25,8 +25,8 @@ def test_the_broker_lists_and_routes_what_another_process_asks(studio: Studio, s
     assert [gate["title"] for gate in broker.ask("/gatebus/gates")[1]["gates"]] == ["over http"]
     assert broker.ask("/healthz") == (200, {"status": "ok"})
     with urllib.request.urlopen(broker.url + "/") as answer:
-        assert answer.headers["Content-Type"].startswith("text/plain")
-        assert b"/gatebus/gates" in answer.read()
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert b"web/page/page.mjs" in answer.read()
     status, gate = broker.ask(f"/gatebus/gates/{waiter.gate.id}/route", {"route": 2})
     assert (status, gate["decision"]["route"]) == (200, 2)
     assert waiter.wait(LIMIT) is not None
