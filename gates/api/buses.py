@@ -124,9 +124,9 @@ _VERSION = Field("version", "int", "A version; -1 is the one before the newest. 
 _FRAME = Field("frame", "int", "From 0.", default=0, high=999_999)
 
 ROUTES = [
-    Route("GET", "/gatebus/buses", list_buses),
-    Route("GET", _PATH, get_bus, query=(_VERSION,)),
-    Route("GET", f"{_PATH}/versions", list_versions),
+    Route("GET", "/gatebus/buses", list_buses, answer={"buses": [BusHead], "unavailable": str}),
+    Route("GET", _PATH, get_bus, query=(_VERSION,), answer=BusHead),
+    Route("GET", f"{_PATH}/versions", list_versions, answer={"versions": [BusHead]}),
     Route(
         "PUT",
         _PATH,
@@ -137,9 +137,17 @@ ROUTES = [
             Field("label", "text", "A label for people.", default=""),
             Field("workflow", "text", "Where it comes from.", default=""),
         ),
+        answer=BusHead,
     ),
-    Route("DELETE", _PATH, delete_bus, role="admin", query=(_VERSION,)),
-    Route("GET", f"{_PATH}/image", get_image, query=(_FRAME, _VERSION, DIGEST)),
-    Route("GET", f"{_PATH}/mask", get_mask, query=(_FRAME, _VERSION, DIGEST)),
-    Route("GET", f"{_PATH}/thumbnail", get_thumbnail, query=(SIZE, _FRAME, _VERSION, DIGEST)),
+    Route(
+        "DELETE",
+        _PATH,
+        delete_bus,
+        role="admin",
+        query=(_VERSION,),
+        answer={"deleted": str, "version": (int, None)},
+    ),
+    Route("GET", f"{_PATH}/image", get_image, query=(_FRAME, _VERSION, DIGEST), answer="image/png"),
+    Route("GET", f"{_PATH}/mask", get_mask, query=(_FRAME, _VERSION, DIGEST), answer="image/png"),
+    Route("GET", f"{_PATH}/thumbnail", get_thumbnail, query=(SIZE, _FRAME, _VERSION, DIGEST), answer="image/webp"),
 ]

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 
 from ..codec import decode_png, read_image
 from ..errors import GateClosed, GateNotFound, InvalidImage, InvalidInput, NotFound, TooLarge
-from ..gate.record import ENDED
+from ..gate.record import ENDED, Gate
 from ..names import check_gate_id
 from ..pixels import to_pixels
 from .call import Call
-from .pools import answer_edit
+from .pools import EDITED, answer_edit
 from .route import Field, Route
 
 KEPT = 24 * 3600.0
@@ -244,7 +244,15 @@ _PLACE = (
 )
 
 ROUTES = [
-    Route("POST", "/gatebus/editor/start", start, role="decide", body="json", fields=_PLACE),
+    Route(
+        "POST",
+        "/gatebus/editor/start",
+        start,
+        role="decide",
+        body="json",
+        fields=_PLACE,
+        answer={"filename": str, "subfolder": str, "type": str, "width": int, "height": int},
+    ),
     Route(
         "POST",
         "/gatebus/editor/finish",
@@ -263,5 +271,6 @@ ROUTES = [
                 choices=("", "clipspace"),
             ),
         ),
+        answer=(Gate, *EDITED),
     ),
 ]

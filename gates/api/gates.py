@@ -158,6 +158,7 @@ def _no_mask(gate_id: str) -> NotFound:
 
 
 _PATH = "/gatebus/gates/{gate_id}"
+_FRAME = Field("frame", "int", "From 0.", default=0)
 _BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
 _DECISION_ID = Field(
     "decision_id", "text", "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.", default=""
@@ -180,14 +181,15 @@ ROUTES = [
             Field("workflow", "text", "Only gates of this workflow.", default=""),
             Field("limit", "int", "Gates in the answer, at most.", default=LIST_LIMIT, low=1, high=100_000),
         ),
+        answer={"gates": [Gate], "total": int, "unavailable": str},
     ),
-    Route("GET", _PATH, get_gate),
-    Route("GET", f"{_PATH}/preview", get_preview),
-    Route("GET", f"{_PATH}/image", get_image, query=(Field("frame", "int", "From 0.", default=0),)),
-    Route("GET", f"{_PATH}/thumbnail", get_thumbnail, query=(SIZE, Field("frame", "int", "From 0.", default=0))),
-    Route("GET", f"{_PATH}/mask", get_mask),
-    Route("PUT", f"{_PATH}/mask", put_mask, role="decide", body="image"),
-    Route("DELETE", f"{_PATH}/mask", delete_mask, role="decide"),
+    Route("GET", _PATH, get_gate, answer=Gate),
+    Route("GET", f"{_PATH}/preview", get_preview, answer="image/jpeg"),
+    Route("GET", f"{_PATH}/image", get_image, query=(_FRAME,), answer="image/png"),
+    Route("GET", f"{_PATH}/thumbnail", get_thumbnail, query=(SIZE, _FRAME), answer="image/webp"),
+    Route("GET", f"{_PATH}/mask", get_mask, answer="image/png"),
+    Route("PUT", f"{_PATH}/mask", put_mask, role="decide", body="image", answer=Gate),
+    Route("DELETE", f"{_PATH}/mask", delete_mask, role="decide", answer=Gate),
     Route(
         "POST",
         f"{_PATH}/route",
@@ -202,6 +204,7 @@ ROUTES = [
             _BY,
             _DECISION_ID,
         ),
+        answer=Gate,
     ),
-    Route("POST", f"{_PATH}/cancel", cancel_gate, role="decide", body="json", fields=(_BY, _DECISION_ID)),
+    Route("POST", f"{_PATH}/cancel", cancel_gate, role="decide", body="json", fields=(_BY, _DECISION_ID), answer=Gate),
 ]

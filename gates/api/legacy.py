@@ -15,7 +15,7 @@ from ..codec import read_image
 from ..errors import InvalidInput, PoolNotFound
 from ..pool.manifest import Manifest
 from .call import Call
-from .route import FILES_JSON_LIMIT, Field, Route, Run
+from .route import FILES_JSON_LIMIT, Field, Route, Run, Shape
 from .slots import add_picture, slot_size
 
 
@@ -104,6 +104,13 @@ async def _edit_slot(
     return await call.answer(await call.compute(step), large=True)
 
 
+_OLD_POOL = {
+    "active": int,
+    "slots": [{"image": str, "mask": (str, None), "label": str, "added": int}],
+    "next_seq": int,
+}
+
+
 def _manifest(call: Call, pool_id: str) -> Manifest:
     try:
         return call.store.pools.get(pool_id)
@@ -124,10 +131,10 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _route(method: str, path: str, run: Run, body: str, *fields: Field) -> Route:
+def _route(method: str, path: str, run: Run, body: str, *fields: Field, answer: Shape = _OLD_POOL) -> Route:
     role = "view" if method == "GET" else "decide"
     query, taken = (fields, ()) if method == "GET" else ((), fields)
-    return Route(method, path, run, role, body, query, taken, body_limit=FILES_JSON_LIMIT, lenient=True)
+    return Route(method, path, run, role, body, query, taken, body_limit=FILES_JSON_LIMIT, lenient=True, answer=answer)
 
 
 _POOL_ID = Field("pool_id", "name", "The pool's id.", default="default")
@@ -147,5 +154,5 @@ ROUTES = [
     _route("POST", "/grid_pool/active", set_active, "json", _POOL_ID_REQUIRED, _INDEX),
     _route("POST", "/grid_pool/label", set_label, "json", _POOL_ID_REQUIRED, _INDEX, _LABEL),
     _route("POST", "/grid_pool/reorder", reorder, "json", _POOL_ID_REQUIRED, _ORDER),
-    _route("GET", "/datasete_gate/bus/list", list_buses, ""),
+    _route("GET", "/datasete_gate/bus/list", list_buses, "", answer={"ids": [str]}),
 ]

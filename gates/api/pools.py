@@ -11,13 +11,22 @@ from urllib.parse import quote
 from aiohttp import web
 
 from ..errors import Conflict, PoolNotFound
-from ..pool.manifest import Manifest
+from ..pool.manifest import Manifest, PoolInfo, Slot
 from .answer import SAFE_HEADERS
 from .call import Call
 from .intake import spool
 from .route import Field, Route
 
 EXPORT_CHUNK = 256 * 1024
+
+POOL = {"pool_id": str, "name": str, "active": str, "slots": [Slot], "next_seq": int, "rev": int}
+"""A manifest as JSON."""
+
+EDITED = (
+    {**POOL, "added?": [str]},
+    {"pool_id": str, "name": str, "active": str, "count": int, "rev": int, "slots": [Slot], "added?": [str]},
+)
+"""What an edit answers with, in full and in brief."""
 
 BRIEF = Field(
     "brief", "flag", "Answer with the pool's numbers and the touched slots instead of all slots.", default=False
@@ -152,10 +161,10 @@ _OR_EMPTY = Field(
 )
 
 ROUTES = [
-    Route("GET", "/gatebus/pools", list_pools),
-    Route("GET", _PATH, get_pool, query=(_OR_EMPTY,)),
-    Route("PUT", _PATH, put_pool, role="decide", body="json", fields=(_NAME,), query=(BRIEF,)),
-    Route("DELETE", _PATH, delete_pool, role="admin"),
+    Route("GET", "/gatebus/pools", list_pools, answer={"pools": [PoolInfo], "unavailable": str}),
+    Route("GET", _PATH, get_pool, query=(_OR_EMPTY,), answer=POOL),
+    Route("PUT", _PATH, put_pool, role="decide", body="json", fields=(_NAME,), query=(BRIEF,), answer=EDITED),
+    Route("DELETE", _PATH, delete_pool, role="admin", answer={"deleted": str}),
     Route(
         "POST",
         f"{_PATH}/duplicate",
@@ -167,9 +176,10 @@ ROUTES = [
             Field("name", "text", "A name for people.", default=""),
         ),
         query=(BRIEF,),
+        answer=EDITED,
     ),
-    Route("POST", f"{_PATH}/rebuild", rebuild_pool, role="decide", body="json", query=(BRIEF,)),
-    Route("GET", f"{_PATH}/export", export_pool),
+    Route("POST", f"{_PATH}/rebuild", rebuild_pool, role="decide", body="json", query=(BRIEF,), answer=EDITED),
+    Route("GET", f"{_PATH}/export", export_pool, answer="application/zip"),
     Route(
         "POST",
         f"{_PATH}/import",
@@ -177,5 +187,6 @@ ROUTES = [
         role="admin",
         body="archive",
         query=(Field("name", "text", "A name for people.", default=""), BRIEF),
+        answer=EDITED,
     ),
 ]

@@ -136,6 +136,11 @@ DIGEST = Field(
 )
 SIZE = Field("size", "int", "Longest side in pixels: 64, 128, 256 or 512.", default=DEFAULT_SIZE)
 
+Shape = Any
+"""What an answer holds: a dataclass, ``str``, ``int``, ``float`` or ``bool``, ``[shape]`` for a list of them,
+``{name: shape}`` for an object (``name?`` for what may be missing), a tuple of shapes for one or the other,
+``Any``; or, of a whole answer, a media type such as ``"image/png"``."""
+
 Run = Callable[["Call"], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -149,6 +154,8 @@ class Route:
     """With its variable parts in braces, as aiohttp writes them."""
     run: Run
     """Answers a checked call; the first line of its docstring says what the route does."""
+    answer: Shape = field(kw_only=True)
+    """What it answers with when all is well."""
     role: str = "view"
     """The least role that may use it: view, decide or admin."""
     body: str = ""

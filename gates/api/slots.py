@@ -13,7 +13,7 @@ from ..png import SIGNATURE
 from ..pool.manifest import Manifest, Slot, file_number
 from .answer import IMMUTABLE, has_already, not_modified
 from .call import Call
-from .pools import BRIEF, answer_edit
+from .pools import BRIEF, EDITED, answer_edit
 from .route import DIGEST, FILES_JSON_LIMIT, SIZE, Field, Route, Run
 
 
@@ -183,7 +183,15 @@ _REV = Field("rev", "int", "The pool's rev that the order was made from.", nulla
 
 def _edit(method: str, path: str, run: Run, *fields: Field) -> Route:
     return Route(
-        method, path, run, role="decide", body="json", body_limit=FILES_JSON_LIMIT, fields=fields, query=(BRIEF,)
+        method,
+        path,
+        run,
+        role="decide",
+        body="json",
+        body_limit=FILES_JSON_LIMIT,
+        fields=fields,
+        query=(BRIEF,),
+        answer=EDITED,
     )
 
 
@@ -199,6 +207,7 @@ ROUTES = [
             Field("before", "file", "The slot before which it is to stand. Default: at the end."),
             BRIEF,
         ),
+        answer=EDITED,
     ),
     _edit("POST", f"{_SLOTS}/remove", remove_slots, _FILES),
     _edit("POST", f"{_SLOTS}/restore", restore_slots, _FILES),
@@ -206,9 +215,9 @@ ROUTES = [
     _edit("POST", f"{_POOL}/reorder", reorder_slots, _FILES, _REV),
     _edit("POST", f"{_POOL}/activate", activate_slot, Field("file", "file", "The slot.", required=True)),
     _edit("PATCH", _SLOT, patch_slot, Field("label", "text", "A label for people.", required=True)),
-    Route("GET", f"{_SLOT}/image", get_image, query=(DIGEST,)),
-    Route("GET", f"{_SLOT}/mask", get_mask, query=(DIGEST,)),
-    Route("PUT", f"{_SLOT}/mask", put_mask, role="decide", body="image", query=(BRIEF,)),
-    Route("DELETE", f"{_SLOT}/mask", delete_mask, role="decide", query=(BRIEF,)),
-    Route("GET", f"{_SLOT}/thumbnail", get_thumbnail, query=(SIZE, DIGEST)),
+    Route("GET", f"{_SLOT}/image", get_image, query=(DIGEST,), answer="image/*"),
+    Route("GET", f"{_SLOT}/mask", get_mask, query=(DIGEST,), answer="image/png"),
+    Route("PUT", f"{_SLOT}/mask", put_mask, role="decide", body="image", query=(BRIEF,), answer=EDITED),
+    Route("DELETE", f"{_SLOT}/mask", delete_mask, role="decide", query=(BRIEF,), answer=EDITED),
+    Route("GET", f"{_SLOT}/thumbnail", get_thumbnail, query=(SIZE, DIGEST), answer="image/webp"),
 ]

@@ -37,4 +37,19 @@ async def get_status(call: Call) -> web.Response:
     )
 
 
-ROUTES = [Route("GET", "/gatebus/status", get_status)]
+ROUTES = [
+    Route(
+        "GET",
+        "/gatebus/status",
+        get_status,
+        answer={
+            "version": str,
+            "instance": str,
+            "store": str,
+            "unavailable": str,
+            "role": str,
+            "streams": {"open": int, "limit": int},
+            "limits": dict.fromkeys(LIMITS, int),
+        },
+    )
+]

@@ -187,5 +187,6 @@ ROUTES = [
         "/gatebus/events",
         follow,
         query=(Field("cursor", "text", "As Last-Event-ID, where that can't be sent.", default=""),),
+        answer="text/event-stream",
     )
 ]
