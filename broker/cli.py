@@ -16,7 +16,7 @@ from gates import __version__
 from gates.errors import GatebusError
 
 from .access import Access
-from .commands import content, gates, serving
+from .commands import buses, completion, gates, pools, serving
 
 EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
 """HTTP status of an error -> exit code; 1 for any other."""
@@ -55,7 +55,13 @@ def cli(context: click.Context, url: str | None) -> None:
     context.obj = Access(url)
 
 
-for command in (*serving.COMMANDS, *gates.COMMANDS, *content.COMMANDS):
+for command in (
+    *serving.COMMANDS,
+    *gates.COMMANDS,
+    *buses.COMMANDS,
+    *pools.COMMANDS,
+    *completion.COMMANDS,
+):
     cli.add_command(command)
 
 

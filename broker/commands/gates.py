@@ -17,18 +17,19 @@ from gates.names import check_gate_id, check_int
 from gates.store import Store
 
 from ..access import Access
-from .table import age, as_json, clean, table
+from .completion import gate_ids
+from .table import age, as_json, clean, json_option, table
 
 LOOK_AGAIN = 2.0
 """Seconds after which ``gates --watch`` looks although nothing woke it."""
 
-_json = click.option("--json", "as_data", is_flag=True, help="JSON, as the HTTP API gives it.")
+_id = click.argument("gate_id", metavar="ID", shell_complete=gate_ids)
 _by = click.option("--by", default="", metavar="NAME", help="Who decides, for people.")
 
 
 @click.command("gates")
 @click.option("--watch", is_flag=True, help="Go on, with a line for every change, until Ctrl-C.")
-@_json
+@json_option
 @click.pass_obj
 def list_gates(access: Access, watch: bool, as_data: bool) -> None:
     """List what waits for a decision, oldest first."""
@@ -45,8 +46,8 @@ def list_gates(access: Access, watch: bool, as_data: bool) -> None:
 
 
 @click.command()
-@click.argument("gate_id", metavar="ID")
-@_json
+@_id
+@json_option
 @click.pass_obj
 def show(access: Access, gate_id: str, as_data: bool) -> None:
     """Show one gate. ID may be cut short, as long as it is the only one that begins so."""
@@ -61,15 +62,16 @@ def show(access: Access, gate_id: str, as_data: bool) -> None:
 
 
 @click.command()
-@click.argument("gate_id", metavar="ID")
+@_id
 @click.argument("number", metavar="K", type=int)
 @_by
 @click.option("--text", default="", help="A text that goes with the decision.")
 @click.option(
     "--mask", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An image: white is painted."
 )
+@json_option
 @click.pass_obj
-def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: Path | None) -> None:
+def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: Path | None, as_data: bool) -> None:
     """Decide that the gate takes route K. The first decision wins; to repeat it is no error."""
     decision = make_decision("route", number, by=by, text=text)
     with access.store() as store:
@@ -82,19 +84,23 @@ def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: P
             pixels = read_mask(mask.read_bytes(), store.settings, gate.width, gate.height)
             store.gates.set_mask(gate.id, encode_png(pixels, store.settings.compression))
         gate = store.gates.decide(gate.id, decision)
+    if as_data:
+        click.echo(as_json(gate.to_json()))
+        return
     label = gate.labels[number - 1] if number <= len(gate.labels) else ""
     click.echo(f"{gate.id} takes route {number}{clean(f' ({label})') if label else ''}")
 
 
 @click.command()
-@click.argument("gate_id", metavar="ID")
+@_id
 @_by
+@json_option
 @click.pass_obj
-def cancel(access: Access, gate_id: str, by: str) -> None:
+def cancel(access: Access, gate_id: str, by: str, as_data: bool) -> None:
     """Decide that the gate's prompt is stopped."""
     with access.store() as store:
         gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by))
-    click.echo(f"{gate.id} is cancelled")
+    click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} is cancelled")
 
 
 def _find(store: Store, text: str) -> Gate:
