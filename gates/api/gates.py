@@ -158,7 +158,7 @@ def _no_mask(gate_id: str) -> NotFound:
 
 
 _PATH = "/gatebus/gates/{gate_id}"
-_FRAME = Field("frame", "int", "From 0.", default=0)
+_FRAME = Field("frame", "int", "From 0.", default=0, high=999_999)
 _BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
 _DECISION_ID = Field(
     "decision_id", "text", "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.", default=""

@@ -143,8 +143,8 @@ _INDEX = Field("index", "int", "The slot's place, from 0.", required=True, low=-
 _INDEX_OR_FIRST = Field("index", "int", "The slot's place, from 0.", default=0, low=-(2**31))
 _LABEL = Field("label", "text", "A label for people.", required=True)
 _ORDER = Field("order", "ints", "The old indexes in their new order.", required=True)
-_IMAGE = Field("image", "bytes", "The image's file.")
-_MASK = Field("mask", "bytes", "The mask's file.")
+_IMAGE = Field("image", "bytes", "The image's file.", required=True)
+_MASK = Field("mask", "bytes", "The mask's file.", required=True)
 
 ROUTES = [
     _route("GET", "/grid_pool/list", list_pool, "", _POOL_ID),

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ..errors import InvalidInput, TooLarge
 from ..names import LABEL_LIMIT, check_gate_id, check_int, check_name, check_slot_file
-from ..thumbnails import DEFAULT_SIZE
+from ..thumbnails import DEFAULT_SIZE, SIZES
 
 if TYPE_CHECKING:
     from .call import Call
@@ -48,7 +48,7 @@ class Field:
     high: int = 2**31 - 1
     limit: int = LABEL_LIMIT
     """Characters of a text."""
-    choices: tuple[str, ...] = ()
+    choices: tuple[str | int, ...] = ()
     nullable: bool = False
 
     def check(self, value: Any) -> Any:
@@ -56,7 +56,7 @@ class Field:
         if value is None and self.nullable:
             return None
         if self.kind == "int":
-            return check_int(value, self.name, self.low, self.high)
+            return self._chosen(self._whole(value))
         if self.kind == "bytes":
             return value
         if self.kind == "name":
@@ -65,18 +65,18 @@ class Field:
             return check_slot_file(value)
         if self.kind == "files":
             files = [check_slot_file(entry) for entry in self._list(value)]
-            if len(set(files)) != len(files):
-                raise InvalidInput(f"{self.name} holds a file twice", what=self.name)
+            if not files or len(set(files)) != len(files):
+                raise InvalidInput(f"{self.name} must name at least one file, and each one once", what=self.name)
             return files
         if self.kind == "ints":
-            return [check_int(entry, self.name, self.low, self.high) for entry in self._list(value)]
+            return [self._whole(entry) for entry in self._list(value)]
         if self.kind == "flag":
             if type(value) is not bool:
                 raise InvalidInput(f"{self.name} must be true or false", what=self.name)
             return value
         if self.kind == "digest" and not (isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value)):
             raise InvalidInput(f"{self.name} must be a SHA-256 in lowercase hex", what=self.name)
-        return self._text(value)
+        return self._chosen(self._text(value))
 
     def parse(self, text: str) -> Any:
         """The value of a text from the query or a form; raises as :meth:`check`."""
@@ -87,6 +87,17 @@ class Field:
             return self.check({"1": True, "true": True, "0": False, "false": False}.get(text, text))
         return self.check(text)
 
+    def _whole(self, value: Any) -> int:
+        # JSON knows one kind of number: some write 2.0 where others write 2.
+        whole = int(value) if type(value) is float and value.is_integer() else value
+        return check_int(whole, self.name, self.low, self.high)
+
+    def _chosen(self, value: Any) -> Any:
+        if self.choices and value not in self.choices:
+            accepted = ", ".join(map(str, self.choices))
+            raise InvalidInput(f"{self.name} must be one of {accepted}", what=self.name, accepted=list(self.choices))
+        return value
+
     def _text(self, value: Any) -> str:
         if not isinstance(value, str):
             raise InvalidInput(f"{self.name} must be text", what=self.name)
@@ -94,10 +105,6 @@ class Field:
             raise TooLarge(f"{self.name} has {len(value)} characters; at most {self.limit}", limit=self.limit)
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise InvalidInput(f"{self.name} holds a NUL or half of a surrogate pair", what=self.name)
-        if self.choices and value not in self.choices:
-            raise InvalidInput(
-                f"{self.name} must be one of {', '.join(self.choices)}", what=self.name, accepted=list(self.choices)
-            )
         return value
 
     def _list(self, value: Any) -> list[Any]:
@@ -134,7 +141,7 @@ def check_fields(
 DIGEST = Field(
     "digest", "digest", "The content's digest as last seen: the answer may then be kept for ever.", default=""
 )
-SIZE = Field("size", "int", "Longest side in pixels: 64, 128, 256 or 512.", default=DEFAULT_SIZE)
+SIZE = Field("size", "int", "Longest side in pixels.", default=DEFAULT_SIZE, choices=SIZES)
 
 Shape = Any
 """What an answer holds: a dataclass, ``str``, ``int``, ``float`` or ``bool``, ``[shape]`` for a list of them,

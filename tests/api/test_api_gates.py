@@ -94,6 +94,15 @@ async def test_of_many_decisions_at_a_time_one_stands(host: Any) -> None:
         assert stands["by"] == str(stands["route"])
 
 
+@pytest.mark.parametrize("number", [b"2", b"2.0", b"20e-1"])
+async def test_a_whole_number_is_one_however_json_writes_it(local: Any, number: bytes) -> None:
+    gate_id = local.open_gate().gate.id
+    gate = await local.send(
+        "POST", f"/gatebus/gates/{gate_id}/route", b'{"route": ' + number + b"}", content_type="application/json"
+    )
+    assert gate["decision"]["route"] == 2
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -102,7 +111,7 @@ async def test_of_many_decisions_at_a_time_one_stands(host: Any) -> None:
         {"route": 11},
         {"route": -1},
         {"route": True},
-        {"route": 1.0},
+        {"route": 1.5},
         {"route": "1"},
         {"route": None},
         {},
