@@ -62,6 +62,19 @@ class Keys:
         """Hash: pool id -> name. An index; the pool key is the truth."""
         return f"{{{self.namespace}}}:pools"
 
+    @property
+    def notify_cursor(self) -> str:
+        """String: the place in the events up to which people outside have been told."""
+        return f"{{{self.namespace}}}:notify:cursor"
+
+    def notify_turn(self, target: str) -> str:
+        """String: the broker whose turn it is to write to the target; expires when the next message may go."""
+        return f"{{{self.namespace}}}:notify:{target}:turn"
+
+    def notified(self, target: str, event: str, gate_id: str) -> str:
+        """String: who is telling the target of that gate (a lease), ``done`` when it was told; expires."""
+        return f"{{{self.namespace}}}:notify:{target}:{event}:{gate_id}"
+
     # -- a gate's bytes: one slot per gate ------------------------------------------------
     def gate_image(self, gate_id: str, part: int) -> str:
         """String: part ``part`` (from 0) of the waiting image batch, as the codec cut it."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from . import setting_values
 from .errors import GatebusError, InvalidSetting
 from .names import check_name
 
@@ -52,6 +53,11 @@ def _setting(default: Any, parse: Callable[[Any], Any], doc: str) -> Any:
     if isinstance(default, Callable):  # type: ignore[arg-type]
         return field(default_factory=default, metadata={"parse": parse, "doc": doc})
     return field(default=default, metadata={"parse": parse, "doc": doc})
+
+
+def _secret_setting(default: Any, parse: Callable[[Any], Any], doc: str) -> Any:
+    """As :func:`_setting`, for what must not be printed with the settings."""
+    return field(default=default, repr=False, metadata={"parse": parse, "doc": doc})
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
@@ -222,6 +228,33 @@ class Settings:
         _hosts,
         "Host names besides localhost, this machine's name and plain IP addresses, e.g. of a proxy.",
     )
+    public_url: str = _setting(
+        "",
+        setting_values.public_url,
+        "Where people open the broker's page, e.g. https://gates.example.org/farm/. Messages link to it.",
+    )
+    notify: tuple[str, ...] = _secret_setting(
+        (),
+        setting_values.targets,
+        "Who is told of gates: webhook URLs with commas between, FORM+https://… with json, discord, slack, telegram or"
+        " ntfy. Secret.",
+    )
+    notify_secret: str = _secret_setting(
+        "", setting_values.secret, "Signs what goes to json webhooks, e.g. `openssl rand -hex 32`."
+    )
+    notify_events: tuple[str, ...] = _setting(
+        ("opened", "orphaned"),
+        setting_values.events,
+        "What is told: opened, waiting (for GATEBUS_NOTIFY_AFTER seconds), orphaned, deadline (it decided).",
+    )
+    notify_after: float = _setting(
+        600.0, _seconds(1, 604_800), "Seconds after which a gate that nobody decided is told of again, as waiting."
+    )
+    notify_every: float = _setting(
+        30.0,
+        _seconds(0.1, 86_400),
+        "Seconds from one message to a target to the next; what happens between is gathered.",
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -269,11 +302,15 @@ class Settings:
         return [
             (
                 PREFIX + f.name.upper(),
-                "" if callable(f.default_factory) or f.default in (None, ()) else str(f.default),
+                "" if callable(f.default_factory) or f.default in (None, ()) else _shown(f.default),
                 f.metadata["doc"],
             )
             for f in fields(cls)
         ]
+
+
+def _shown(default: Any) -> str:
+    return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _read(file: Path | None) -> dict[str, Any]:
