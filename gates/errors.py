@@ -22,6 +22,7 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     ├── WrongHost                        421  wrong_host
     ├── InvalidImage (ValueError)        422  invalid_image
     ├── StoreUnavailable (ConnectionError) 503  store_unavailable
+    ├── TooMany                          429  too_many
     └── TooBusy                      503  too_busy
 
 A message names what was wrong and what is accepted; ``details`` carries the same as data.
@@ -169,6 +170,13 @@ class StoreUnavailable(GatebusError, ConnectionError):
 
     status = 503
     type = "store_unavailable"
+
+
+class TooMany(GatebusError):
+    """This caller sends more in a time than the limits allow; ``details["retry_after"]`` is in seconds."""
+
+    status = 429
+    type = "too_many"
 
 
 class TooBusy(GatebusError):

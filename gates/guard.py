@@ -7,7 +7,8 @@ LAN address through, so every route of ours is behind this one:
 - Origin and Sec-Fetch-Site, when a browser sends them, name our own page, else Forbidden.
 - What changes state comes in a form that no HTML form and no other site's page can send
   unasked; the kept multipart routes, which a form can imitate, need proof of our own page.
-- A bearer token, when tokens are configured, gives the role and the name.
+- A bearer token, when tokens are configured, gives the role and the name; guessing is slowed down.
+- One caller changes only so much in a second.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import math
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from multidict import CIMultiDict, CIMultiDictProxy
-
-from .errors import Forbidden, InvalidInput, Unauthorized, WrongHost
-from .settings import Settings
+from .errors import Forbidden, InvalidInput, TooMany, Unauthorized, WrongHost
+from .limits import Guesses, Rate
+from .peer import Headers, Peer, Proxies
+from .settings import Settings, Token
 
 RANKS = {"view": 1, "decide": 2, "admin": 3}
 """Each role may do what the ones before it may. ``instance`` is not among them: it only registers instances."""
@@ -35,8 +38,6 @@ CONTENT_TYPES = {
 }
 """Kind of body -> the content types that it may be declared as."""
 
-Headers = CIMultiDict[str] | CIMultiDictProxy[str]
-
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]{2,45}\]|[^\[\]:/@\s]{1,253})(?::([0-9]{1,5}))?")
 _ORIGIN = re.compile(r"(https?)://([^/@\s]{1,262})", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -48,10 +49,12 @@ class Caller:
 
     name: str
     role: str
+    remote: str = ""
+    """The address that it came from, "" when it is not known."""
 
 
 class Guard:
-    """The checks for one set of settings; without state, thread-safe."""
+    """The checks for one set of settings; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         name = socket.gethostname().lower()
@@ -59,24 +62,60 @@ class Guard:
         own = {"localhost", name, short, f"{short}.local"}
         self._hosts = own | set(settings.allowed_hosts)
         self._origins = set(settings.allowed_hosts)
-        self._tokens = [(token, bytes.fromhex(token.sha256)) for token in settings.tokens]
+        self._proxies = Proxies(settings.trusted_proxies)
+        self._guesses = Guesses()
+        self._changes = Rate(settings.rate_limit, 2 * settings.rate_limit) if settings.rate_limit else None
+        self._tokens: list[tuple[Token, bytes]] = []
+        self._asks = False
+        self.accept(settings.tokens)
 
-    def check(self, headers: Headers, role: str, body: str = "", changes: bool = False) -> Caller:
+    @property
+    def asks(self) -> bool:
+        """Whether a token is asked for."""
+        return self._asks
+
+    def accept(self, tokens: Iterable[Token]) -> None:
+        """From now on these tokens count. One that ever asked for a token goes on asking, also when none is left."""
+        self._tokens = [(token, bytes.fromhex(token.sha256)) for token in tokens]
+        self._asks = self._asks or bool(self._tokens)
+
+    def peer(self, headers: Headers, remote: str | None, secure: bool = False) -> Peer:
+        """Who stands behind a connection from ``remote``, by the word of the proxies that are trusted."""
+        return self._proxies.peer(remote, secure, headers)
+
+    def check(
+        self,
+        headers: Headers,
+        role: str,
+        body: str = "",
+        changes: bool = False,
+        *,
+        remote: str | None = None,
+        secure: bool = False,
+    ) -> Caller:
         """Lets it pass and says who it is, or raises.
 
         ``role`` is what the route needs, ``body`` the kind that it takes (a key of
-        CONTENT_TYPES, "" for none), ``changes`` whether it changes anything. Raises WrongHost,
-        Forbidden, Unauthorized, or InvalidInput for a body of another type.
+        CONTENT_TYPES, "" for none), ``changes`` whether it changes anything, ``remote`` the
+        address of the connection, ``secure`` whether it is TLS of our own. Raises WrongHost,
+        Forbidden, Unauthorized, TooMany, or InvalidInput for a body of another type.
         """
+        peer = self.peer(headers, remote, secure)
         host = self._check_host(_single(headers, "Host"))
-        own_page = self._check_origin(host, _single(headers, "Origin"), _single(headers, "Sec-Fetch-Site"))
-        caller = self._identify(_single(headers, "Authorization"))
+        if peer.host is not None:
+            # Both must be ours: a page under a rebound name can send this header, but not another Host.
+            host = self._check_host(peer.host)
+        own_page = self._check_origin(host, peer.scheme, _single(headers, "Origin"), _single(headers, "Sec-Fetch-Site"))
+        caller = self._identify(_single(headers, "Authorization"), peer)
         if RANKS.get(caller.role, 0) < RANKS[role]:
             raise Forbidden(f"This needs the role {role}; the token's role is {caller.role}", role=role)
         if changes:
             _check_body_headers(headers, body)
             if body == "form" and not own_page and _from_browser(headers):
                 raise Forbidden("A form is accepted from this server's own page only")
+            wait = self._changes.take(f"token {caller.name}" if caller.name else peer.place) if self._changes else 0.0
+            if wait:
+                raise _too_many("More changes a second than GATEBUS_RATE_LIMIT allows", wait)
         return caller
 
     def _check_host(self, header: str | None) -> tuple[str, str]:
@@ -92,7 +131,7 @@ class Guard:
             )
         return host, port
 
-    def _check_origin(self, host: tuple[str, str], origin: str | None, site: str | None) -> bool:
+    def _check_origin(self, host: tuple[str, str], scheme: str, origin: str | None, site: str | None) -> bool:
         """Whether headers of a browser prove our own (or an allowed) page; raises Forbidden for another's."""
         allowed = False
         if origin is not None:
@@ -103,28 +142,38 @@ class Guard:
             default = _DEFAULT_PORTS[match[1].lower()]
             name, port = place[1].removesuffix("."), place[2] or default
             allowed = name in self._origins or f"{name}:{port}" in self._origins
-            if not allowed and (name, port) != (host[0], host[1] or default):
+            same = (name, port) == (host[0], host[1] or default) and scheme in ("", match[1].lower())
+            if not allowed and not same:
                 raise Forbidden(f"A page of {origin[:300]!a} may not use this server", origin=origin[:300])
         if site is not None and site not in ("same-origin", "none") and not (site == "same-site" and allowed):
             raise Forbidden("Another site's page sent this (Sec-Fetch-Site)")
         return origin is not None or site == "same-origin"
 
-    def _identify(self, authorization: str | None) -> Caller:
-        if not self._tokens:
-            return Caller("", "admin")
+    def _identify(self, authorization: str | None, peer: Peer) -> Caller:
+        if not self._asks:
+            return Caller("", "admin", peer.address)
         scheme, _, given = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not given.strip():
             raise Unauthorized("A bearer token is needed: Authorization: Bearer TOKEN")
         # Headers may carry any byte; aiohttp keeps those that are no UTF-8 as lone surrogates.
         digest = hashlib.sha256(given.strip().encode("utf-8", "surrogateescape")).digest()
+        wait = self._guesses.wait(peer.place, digest)
+        if wait:
+            raise _too_many("Too many wrong tokens came from this address", wait)
         found: Caller | None = None
         for token, accepted in self._tokens:
             # All are compared, so that the time tells nothing.
             if hmac.compare_digest(digest, accepted) and found is None:
-                found = Caller(token.name, token.role)
+                found = Caller(token.name, token.role, peer.address)
+        self._guesses.tried(peer.place, digest, wrong=found is None)
         if found is None:
             raise Unauthorized("The bearer token is not known here")
         return found
+
+
+def _too_many(what: str, wait: float) -> TooMany:
+    seconds = math.ceil(wait)
+    return TooMany(f"{what}; try again in {seconds} s", retry_after=seconds)
 
 
 def _single(headers: Headers, name: str) -> str | None:

@@ -7,6 +7,7 @@ A variable is the field's name in capitals behind ``GATEBUS_``: ``GATEBUS_STORE_
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit, urlunsplit
 from . import setting_values
 from .errors import GatebusError, InvalidSetting
 from .names import check_name
+from .peer import Network
 
 PREFIX = "GATEBUS_"
 MIB = 1024 * 1024
@@ -171,6 +173,17 @@ def _host_name() -> str:
 class Settings:
     """Every setting, checked. Build it with :meth:`load` or :meth:`from_env`; the defaults work on one machine."""
 
+def _networks(value: Any) -> tuple[Network, ...]:
+    entries = value.split(",") if isinstance(value, str) else value
+    accepted = "IP addresses or networks (10.0.0.0/8), with commas between"
+    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(accepted)
+    try:
+        return tuple(ipaddress.ip_network(entry.strip(), strict=False) for entry in entries if entry.strip())
+    except ValueError:
+        raise ValueError(accepted) from None
+
+
     store_url: str = _setting(
         "",
         _url,
@@ -270,6 +283,14 @@ class Settings:
         misspelt one.
         """
         environ = os.environ if environ is None else environ
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host count. Empty: nobody's.",
+    )
+    rate_limit: int = _setting(
+        500, _whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
+    )
         known = {f.name: f for f in fields(cls)}
         given: dict[str, tuple[str, Any]] = {}
         for key, value in _read(file).items():

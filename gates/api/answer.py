@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from ..errors import GatebusError, InvalidImage, Unauthorized
+from ..errors import GatebusError, InvalidImage, TooMany, Unauthorized
 
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -61,6 +61,8 @@ def answer_error(error: GatebusError) -> web.Response:
     headers = dict(SAFE_HEADERS)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = 'Bearer realm="gatebus"'
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.details["retry_after"])
     return web.Response(
         body=as_json(error.to_json()), status=error.status, content_type="application/json", headers=headers
     )

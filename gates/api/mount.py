@@ -37,6 +37,9 @@ TABLE: tuple[Route, ...] = tuple(
 )
 """Every route that each server has, not yet bound to a store."""
 
+CALLER = "gatebus_caller"
+"""Where an exchange keeps its Caller, for a server that logs who asked."""
+
 log = logging.getLogger(__name__)
 
 
@@ -53,16 +56,22 @@ class Api:
     """The HTTP API of one store: its threads, caches and open streams."""
 
     def __init__(
-        self, store_of: Callable[[], Store], state_dir: Path | None = None, folders: editor.Folders | None = None
+        self,
+        store_of: Callable[[], Store],
+        state_dir: Path | None = None,
+        folders: editor.Folders | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """``store_of`` opens the store, or gives the open one; it is called with the first use, in a thread.
 
         ``state_dir`` holds the cache of thumbnails and what an import or export needs for the
         moment; None keeps the one in memory and the other in the system's temporary folder.
         ``folders`` are ComfyUI's directories, where it is ComfyUI that serves: with them come
-        the routes of its mask editor.
+        the routes of its mask editor. ``guard``: the server's own, by default one of the
+        store's settings.
         """
         self._store_of = store_of
+        self._guard = guard
         self._state_dir = state_dir
         self.folders = folders
         self._opened: Opened | None = None
@@ -108,7 +117,10 @@ class Api:
     async def _answer(self, route: Route, http: web.Request) -> web.StreamResponse:
         try:
             opened = self._opened or await self._open()
-            caller = opened.guard.check(http.headers, route.role, route.body, route.changes)
+            caller = opened.guard.check(
+                http.headers, route.role, route.body, route.changes, remote=http.remote, secure=http.secure
+            )
+            http[CALLER] = caller
             return await route.run(Call(self, opened.store, opened.thumbnails, route, http, caller))
         except GatebusError as error:
             return answer_error(error)
@@ -132,7 +144,7 @@ class Api:
                     raise StoreUnavailable("The store can't be opened; the log of this server tells why") from error
                 folder = store.settings.state_dir or self._state_dir
                 thumbnails = Thumbnails(store.settings, folder / "thumbnails" if folder else None)
-                self._opened = Opened(store, Guard(store.settings), thumbnails)
+                self._opened = Opened(store, self._guard or Guard(store.settings), thumbnails)
             return self._opened
 
 
@@ -141,13 +153,14 @@ def mount(
     store_of: Callable[[], Store],
     state_dir: Path | None = None,
     folders: editor.Folders | None = None,
+    guard: Guard | None = None,
 ) -> Api:
     """Puts every route on an aiohttp application, or on the route table that ComfyUI mounts (also under /api).
 
     With an application the streams and threads end with it; with a table the caller may call
     :meth:`Api.shut_down` and :meth:`Api.close`.
     """
-    api = Api(store_of, state_dir, folders)
+    api = Api(store_of, state_dir, folders, guard)
     if isinstance(server, web.Application):
         server.add_routes([web.route(route.method, route.path, route.handler) for route in api.routes])
         server.on_shutdown.append(api.shut_down)
