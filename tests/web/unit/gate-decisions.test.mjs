@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 
 import { ApiError } from "../../../web/comfyui/lib/api.mjs";
 import { Decisions } from "../../../web/comfyui/lib/gate-decisions.mjs";
+
+mock.timers.enable({ apis: ["setTimeout"] });
 
 /** Decisions over an API that answers by the script, one entry a call. */
 function decisionsOver(...script) {
@@ -82,4 +84,27 @@ test("what the server refuses can be dismissed", async () => {
   assert.equal(decisions.of("g").state, "refused");
   decisions.dismiss("g");
   assert.equal(decisions.of("g"), undefined);
+});
+
+test("what a server that answers did not take is repeated by and by, as the same decision", async () => {
+  const busy = () => new ApiError(429, "too_busy", "Too many decisions.");
+  const { decisions, calls } = decisionsOver(busy(), busy());
+  await decisions.route(gate, 1);
+  mock.timers.tick(2000);
+  await new Promise(setImmediate);
+  assert.equal(calls.length, 2);
+  mock.timers.tick(3999);
+  assert.equal(calls.length, 2);
+  mock.timers.tick(1);
+  await new Promise(setImmediate);
+  assert.equal(calls.length, 3);
+  assert.equal(new Set(calls.map((call) => call.decision_id)).size, 1);
+  assert.equal(decisions.of("g"), undefined);
+});
+
+test("a decision made elsewhere goes out under its own id, with its text, and once", async () => {
+  const { decisions, calls } = decisionsOver();
+  const choice = { kind: "route", route: 2, text: "brighter", id: "d1" };
+  await Promise.all([decisions.send("g", choice), decisions.send("g", choice)]);
+  assert.deepEqual(calls, [{ id: "g", kind: "route", route: 2, by: "Anna", decision_id: "d1", text: "brighter" }]);
 });

@@ -26,6 +26,9 @@ export class ApiError extends Error {
  * @property {() => string} [token] the token that `fetch` sends, "" for none: an `<img>` sends none
  */
 
+/** Characters that a call may have to outlive its page: browsers take 64 KiB for all of them together. */
+const OUTLIVING = 20_000;
+
 /** @param {string} part */
 const enc = (part) => encodeURIComponent(part);
 
@@ -44,14 +47,16 @@ export class Api {
   /**
    * @param {string} method
    * @param {string} path
-   * @param {{json?: any, body?: BodyInit, type?: string, signal?: AbortSignal}} [options]
+   * @param {{json?: any, body?: BodyInit, type?: string, signal?: AbortSignal, outlives?: boolean}} [options]
+   *   `outlives`: JSON that is still sent when the page is left meanwhile
    * @returns {Promise<any>} the JSON answer; throws ApiError
    */
-  async call(method, path, { json, body, type, signal } = {}) {
+  async call(method, path, { json, body, type, signal, outlives } = {}) {
     /** @type {RequestInit} */
     const options = { method, signal };
     if (json !== undefined) {
       options.body = JSON.stringify(json);
+      options.keepalive = outlives && options.body.length < OUTLIVING;
       options.headers = { "Content-Type": "application/json" };
     } else if (body !== undefined) {
       options.body = body;
@@ -89,7 +94,7 @@ export class Api {
    * @param {{by?: string, text?: string, decision_id?: string}} [more]
    */
   route(id, route, more = {}) {
-    return this.call("POST", `/gatebus/gates/${enc(id)}/route`, { json: { route, ...more } });
+    return this.call("POST", `/gatebus/gates/${enc(id)}/route`, { json: { route, ...more }, outlives: true });
   }
 
   /**
@@ -97,7 +102,16 @@ export class Api {
    * @param {{by?: string, decision_id?: string}} [more]
    */
   cancel(id, more = {}) {
-    return this.call("POST", `/gatebus/gates/${enc(id)}/cancel`, { json: more });
+    return this.call("POST", `/gatebus/gates/${enc(id)}/cancel`, { json: more, outlives: true });
+  }
+
+  /**
+   * Takes a decision back that is not carried out yet: the gate waits again.
+   * @param {string} id
+   * @param {string} decision_id the one that stands
+   */
+  takeBack(id, decision_id) {
+    return this.call("POST", `/gatebus/gates/${enc(id)}/take-back`, { json: { decision_id } });
   }
 
   /**

@@ -8,14 +8,19 @@ import { ApiError, decisionId } from "./api.mjs";
 /** @typedef {import("./feed.mjs").Feed} Feed */
 
 /**
- * @typedef {object} Attempt
+ * @typedef {object} Choice
  * @property {"route" | "cancel"} kind
  * @property {number} route 0 for a cancel
+ * @property {string} [text] that goes with it
  * @property {string} id the decision's
- * @property {"sending" | "unknown" | "refused" | "late"} state `unknown`: it may or may not have
- *   arrived, repeat it; `refused`: the server does not want it; `late`: another one stands
- * @property {string} reason the server's words
+ *
+ * @typedef {Choice & {state: "sending" | "unknown" | "refused" | "late", reason: string, tries: number}} Attempt
+ *   `unknown`: it may or may not have arrived, repeat it; `refused`: the server does not want it;
+ *   `late`: another one stands; `reason` is the server's words
  */
+
+/** Seconds between repeats to a server that seems to be there: doubled each time, up to the last. */
+const PAUSES = [2, 4, 8, 16, 30];
 
 /** Answers after which it is not known whether the decision was made. */
 const UNKNOWN = (/** @type {number} */ status) => status === 0 || status === 429 || status >= 500;
@@ -57,6 +62,17 @@ export class Decisions extends EventTarget {
     return this.#begin(gate.id, "cancel", 0);
   }
 
+  /**
+   * Sends a decision that has its id already; nothing while one is on its way.
+   * @param {string} gateId
+   * @param {Choice} choice
+   */
+  async send(gateId, { kind, route, text, id }) {
+    const known = this.#attempts.get(gateId);
+    if (known?.state === "sending") return;
+    await this.#send(gateId, known?.id === id ? known : { kind, route, text, id, state: "sending", reason: "", tries: 0 });
+  }
+
   /** Sends what was tried once more, as the same decision. @param {string} gateId */
   async retry(gateId) {
     const attempt = this.#attempts.get(gateId);
@@ -75,9 +91,8 @@ export class Decisions extends EventTarget {
    */
   async #begin(gateId, kind, route) {
     const known = this.#attempts.get(gateId);
-    if (known?.state === "sending") return;
     const same = known?.state === "unknown" && known.kind === kind && known.route === route;
-    await this.#send(gateId, same ? known : { kind, route, id: decisionId(), state: "sending", reason: "" });
+    await this.send(gateId, same ? known : { kind, route, id: decisionId() });
   }
 
   /** @param {string} gateId @param {Attempt} attempt */
@@ -87,8 +102,9 @@ export class Decisions extends EventTarget {
     this.#changed(gateId);
     const more = { by: this.name(), decision_id: attempt.id };
     try {
-      const { kind, route } = attempt;
-      const gate = await (kind === "route" ? this.api.route(gateId, route, more) : this.api.cancel(gateId, more));
+      const { kind, route, text } = attempt;
+      const routed = text ? { ...more, text } : more;
+      const gate = await (kind === "route" ? this.api.route(gateId, route, routed) : this.api.cancel(gateId, more));
       this.#settle(gateId);
       this.feed.take(gate);
     } catch (error) {
@@ -96,8 +112,23 @@ export class Decisions extends EventTarget {
       attempt.reason = error.message;
       attempt.state = UNKNOWN(error.status) ? "unknown" : error.status === 409 ? "late" : "refused";
       this.#changed(gateId);
+      if (attempt.state === "unknown") this.#later(gateId, attempt);
       if (error.status === 409 || error.status === 404) await this.feed.look(gateId);
     }
+  }
+
+  /**
+   * Repeats it by and by, where no word of a connection will: the server answers, only not this.
+   * @param {string} gateId
+   * @param {Attempt} attempt
+   */
+  #later(gateId, attempt) {
+    const pause = PAUSES[Math.min(attempt.tries, PAUSES.length - 1)];
+    attempt.tries += 1;
+    setTimeout(() => {
+      const waits = this.#attempts.get(gateId) === attempt && attempt.state === "unknown";
+      if (waits && this.feed.connected && !this.feed.unavailable) void this.#send(gateId, attempt);
+    }, 1000 * pause);
   }
 
   /** @param {string} gateId */
