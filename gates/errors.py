@@ -21,8 +21,8 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     ├── TooLarge (ValueError)            413  too_large
     ├── WrongHost                        421  wrong_host
     ├── InvalidImage (ValueError)        422  invalid_image
-    ├── StoreUnavailable (ConnectionError) 503  store_unavailable
     ├── TooMany                          429  too_many
+    ├── StoreUnavailable (ConnectionError) 503  store_unavailable
     └── TooBusy                      503  too_busy
 
 A message names what was wrong and what is accepted; ``details`` carries the same as data.
@@ -165,18 +165,18 @@ class InvalidImage(GatebusError, ValueError):
     type = "invalid_image"
 
 
-class StoreUnavailable(GatebusError, ConnectionError):
-    """The store does not answer now; nothing is known to have changed."""
-
-    status = 503
-    type = "store_unavailable"
-
-
 class TooMany(GatebusError):
     """This caller sends more in a time than the limits allow; ``details["retry_after"]`` is in seconds."""
 
     status = 429
     type = "too_many"
+
+
+class StoreUnavailable(GatebusError, ConnectionError):
+    """The store does not answer now; nothing is known to have changed."""
+
+    status = 503
+    type = "store_unavailable"
 
 
 class TooBusy(GatebusError):

@@ -163,16 +163,6 @@ def _hosts(value: Any) -> tuple[str, ...]:
     return hosts
 
 
-def _host_name() -> str:
-    """This machine's name, in the form that names take here."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-")[:40]
-    return plain or "comfyui"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Every setting, checked. Build it with :meth:`load` or :meth:`from_env`; the defaults work on one machine."""
-
 def _networks(value: Any) -> tuple[Network, ...]:
     entries = value.split(",") if isinstance(value, str) else value
     accepted = "IP addresses or networks (10.0.0.0/8), with commas between"
@@ -183,6 +173,16 @@ def _networks(value: Any) -> tuple[Network, ...]:
     except ValueError:
         raise ValueError(accepted) from None
 
+
+def _host_name() -> str:
+    """This machine's name, in the form that names take here."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-")[:40]
+    return plain or "comfyui"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, checked. Build it with :meth:`load` or :meth:`from_env`; the defaults work on one machine."""
 
     store_url: str = _setting(
         "",
@@ -268,6 +268,14 @@ def _networks(value: Any) -> tuple[Network, ...]:
         _seconds(0.1, 86_400),
         "Seconds from one message to a target to the next; what happens between is gathered.",
     )
+    trusted_proxies: tuple[Network, ...] = _setting(
+        (),
+        _networks,
+        "Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host count. Empty: nobody's.",
+    )
+    rate_limit: int = _setting(
+        500, _whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
+    )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -283,14 +291,6 @@ def _networks(value: Any) -> tuple[Network, ...]:
         misspelt one.
         """
         environ = os.environ if environ is None else environ
-    trusted_proxies: tuple[Network, ...] = _setting(
-        (),
-        _networks,
-        "Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host count. Empty: nobody's.",
-    )
-    rate_limit: int = _setting(
-        500, _whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
-    )
         known = {f.name: f for f in fields(cls)}
         given: dict[str, tuple[str, Any]] = {}
         for key, value in _read(file).items():
