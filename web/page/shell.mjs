@@ -38,6 +38,11 @@ export class Shell {
     document.body.append(el("header", {}, el("nav", {}, ...links)), this.main, this.#toasts.element);
     window.addEventListener("hashchange", () => this.#open());
     window.addEventListener("keydown", (event) => this.#pressed(event));
+    const { feed } = this.context;
+    // For styles and tests: what the page knows may be old.
+    const connection = () => (document.documentElement.dataset.connection = feed.connected ? "on" : "off");
+    feed.addEventListener("connection", connection);
+    connection();
     void this.#open();
   }
 
