@@ -7,14 +7,21 @@ tested with another door in this one's place, where there is no ComfyUI.
 from __future__ import annotations
 
 import atexit
+import functools
+import heapq
 import logging
+import platform
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from . import api
+from . import __version__, api
 from .errors import InvalidSetting
+from .instances.address import address
+from .instances.announcer import Announcer
+from .instances.record import CLIENT_SHOWN, PENDING_SHOWN, Device, Instance, Pending, Running
 from .names import LABEL_LIMIT, clean_text
 from .settings import Settings
 from .store import Store, open_store
@@ -137,12 +144,92 @@ def user_dir() -> Path:
     return Path(folder_paths.get_user_directory()) / "__gatebus"
 
 
+def look() -> Instance:
+    """What this ComfyUI is and does, for the registry of instances; cheap, from any thread."""
+    import comfy.model_management as models
+    from server import PromptServer
+
+    device, memory = models.get_torch_device(), models.torch.device("cpu")
+    shown = Device(
+        name=str(models.get_torch_device_name(device)),
+        type=device.type,
+        vram_total=int(models.get_total_memory(device)),
+        vram_free=int(models.get_free_memory(device)),
+    )
+    queue = PromptServer.instance.prompt_queue
+    with queue.mutex:
+        # Shallow: the entries themselves are not changed by anyone, and their graphs are large.
+        runs, waits = list(queue.currently_running.values()), list(queue.queue)
+    next_ones = heapq.nsmallest(PENDING_SHOWN, waits, key=lambda entry: entry[:2])
+    return replace(
+        _standing(),
+        devices=(shown,),
+        ram_total=int(models.get_total_memory(memory)),
+        ram_free=int(models.get_free_memory(memory)),
+        running=tuple(_running(entry) for entry in runs),
+        pending=len(waits),
+        next=tuple(Pending(*_prompt(entry), position=place) for place, entry in enumerate(next_ones, 1)),
+    )
+
+
+@functools.cache
+def _standing() -> Instance:
+    """What stays as it is while the process lives."""
+    import torch
+    from comfy.cli_args import args
+    from comfyui_version import __version__ as comfyui
+
+    settings = _process.store().settings
+    scheme = "https" if args.tls_keyfile and args.tls_certfile else "http"
+    url, reach = address(settings, scheme, [host.strip() for host in args.listen.split(",")], args.port)
+    return Instance(
+        name=settings.instance,
+        url=url,
+        reach=reach,
+        version=__version__,
+        comfyui=comfyui,
+        frontend=_installed("comfyui-frontend-package"),
+        python=platform.python_version(),
+        torch=torch.__version__,
+        system=platform.system(),
+    )
+
+
+def _installed(package: str) -> str:
+    """The version of an installed package, "" when it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _running(entry: Any) -> Running:
+    from comfy_execution.progress import NodeState, get_progress_state
+
+    registry, node, progress = get_progress_state(), "", -1.0
+    if registry.prompt_id == entry[1]:
+        for node_id, state in dict(registry.nodes).items():
+            if state["state"] is NodeState.Running:
+                # A node that tells no progress has a maximum of 1.
+                node, progress = node_id, state["value"] / state["max"] if state["max"] > 1 else -1.0
+    held = entry[2].get(node, {})
+    title = _text(held.get("_meta"), "title") or _text(held, "class_type")
+    return Running(*_prompt(entry), started=0, node=node, title=title, progress=progress)
+
+
+def _prompt(entry: Any) -> tuple[str, str, str]:
+    """(prompt id, workflow, client) of an entry of the queue: number, prompt id, graph, extra data, and more."""
+    extra = entry[3] if isinstance(entry[3], dict) else {}
+    return str(entry[1]), _workflow(extra.get("extra_pnginfo")), _text(extra, "client_id")[:CLIENT_SHOWN]
+
+
 class _Process:
     """The one store of this process, opened when it is first used."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._store: Store | None = None
+        self._announcer: Announcer | None = None
 
     def settings(self) -> Settings:
         return Settings.load(user_dir() / "settings.json")
@@ -151,8 +238,17 @@ class _Process:
         with self._lock:
             if self._store is None:
                 self._store = open_store(self.settings(), input_dir(), user_dir())
-                atexit.register(self._store.close)
+                atexit.register(self.close)
             return self._store
+
+    def announce(self) -> None:
+        self._announcer = Announcer(self.store, look)
+
+    def close(self) -> None:
+        # First: it withdraws this instance from the store.
+        if self._announcer is not None:
+            self._announcer.close()
+        self.store().close()
 
 
 _process = _Process()
@@ -173,6 +269,7 @@ def start() -> None:
 
     api.mount(PromptServer.instance.routes, store, user_dir(), api.Folders(input_dir, temporary_dir))
     PromptServer.instance.add_on_prompt_handler(_without_fingerprints)
+    _process.announce()
     try:
         settings = _process.settings()
     except InvalidSetting as error:

@@ -12,11 +12,13 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     │   ├── GateNotFound                 404  gate_not_found
     │   ├── BusNotFound                  404  bus_not_found
     │   ├── PoolNotFound                 404  pool_not_found
+    │   ├── InstanceNotFound             404  instance_not_found
     │   └── SlotNotFound                 404  slot_not_found
     ├── Conflict                         409  conflict
     │   ├── AlreadyDecided               409  already_decided
     │   ├── GateClosed                   409  gate_closed
     │   ├── GateBusy                     409  gate_busy
+    │   ├── TakenBack                    409  taken_back
     │   └── Fenced                       409  fenced
     ├── TooLarge (ValueError)            413  too_large
     ├── WrongHost                        421  wrong_host
@@ -107,6 +109,12 @@ class PoolNotFound(NotFound):
     type = "pool_not_found"
 
 
+class InstanceNotFound(NotFound):
+    """No instance has that id; it may have ended in order, or have been gone for long."""
+
+    type = "instance_not_found"
+
+
 class SlotNotFound(NotFound):
     """The pool has no slot of that file name."""
 
@@ -136,6 +144,12 @@ class GateBusy(Conflict):
     """Another live owner holds the gate."""
 
     type = "gate_busy"
+
+
+class TakenBack(Conflict):
+    """The decision was taken back by who had made it; the gate waits again, for another one."""
+
+    type = "taken_back"
 
 
 class Fenced(Conflict):

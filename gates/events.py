@@ -29,7 +29,7 @@ KEPT_EVENTS = 20_000
 
 @dataclass(frozen=True)
 class Event:
-    """One change: ``type`` is what happened (``gate``, ``bus``, ``pool``), ``id`` to whom."""
+    """One change: ``type`` is what happened (``gate``, ``bus``, ``pool``, ``instance``), ``id`` to whom."""
 
     type: str
     id: str

@@ -21,7 +21,7 @@ LABEL_LIMIT = 200
 TEXT_LIMIT = 16_384
 """Characters in a decision's text or a note."""
 
-_GATE_ID = re.compile(r"[0-9a-f]{32}")
+_GATE_ID = _INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
 _SLOT_FILE = re.compile(r"img_[0-9]{4,9}\.png")
 _DECISION_ID = re.compile(r"[A-Za-z0-9_:-]{1,64}")
 # Windows opens these as devices, whatever the ending (con.txt is the console).
@@ -56,6 +56,13 @@ def check_gate_id(gate_id: object) -> str:
     if isinstance(gate_id, str) and _GATE_ID.fullmatch(gate_id):
         return gate_id
     raise InvalidName("A gate id is 32 lowercase hex digits", what="gate id")
+
+
+def check_instance_id(instance_id: object) -> str:
+    """The id, when it is 32 lowercase hex digits; raises InvalidName otherwise."""
+    if isinstance(instance_id, str) and _INSTANCE_ID.fullmatch(instance_id):
+        return instance_id
+    raise InvalidName("An instance id is 32 lowercase hex digits", what="instance id")
 
 
 def check_slot_file(file: object) -> str:

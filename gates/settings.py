@@ -117,6 +117,16 @@ def _url(value: Any) -> str:
     return value
 
 
+def _page_url(value: Any) -> str:
+    if value == "":
+        return ""
+    parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"[!-~]{1,500}", value) else None
+    plain = parts and parts.scheme in ("http", "https") and "@" not in parts.netloc
+    if not parts or not plain or not parts.hostname or not _HOST_PORT.fullmatch(parts.netloc):
+        raise ValueError("empty, or http://host:port or https://host:port, with a path if it has one")
+    return str(value)
+
+
 def _namespace(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
         return value
@@ -196,6 +206,11 @@ class Settings:
     instance: str = _setting(
         _host_name, _name, "The name under which people see this process. Default: the host's name."
     )
+    instance_url: str = _setting(
+        "",
+        _page_url,
+        "Address under which a browser opens this ComfyUI, e.g. http://studio:8188. Default: where it listens.",
+    )
     disk_dir: Path | None = _setting(
         None,
         _folder,
@@ -212,6 +227,14 @@ class Settings:
     tick: float = _setting(2.0, _seconds(0.1, 60), "Seconds between two looks at a waiting gate when no wake-up comes.")
     keep_decided: float = _setting(
         604_800.0, _seconds(60, 31_536_000), "Seconds for which a gate that ended is remembered."
+    )
+    keep_images: float = _setting(
+        3600.0,
+        _seconds(0, 31_536_000),
+        "Seconds for which the images of a gate that ended stay in Redis; at most as long as it is remembered.",
+    )
+    decision_log: int = _setting(
+        1_000_000, _whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
     )
     replicas: int = _setting(
         0, _whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."

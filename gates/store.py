@@ -1,4 +1,4 @@
-"""The store: gates, buses, pools and events, chosen once by the settings.
+"""The store: gates, buses, pools, instances and events, chosen once by the settings.
 
 Without a store URL everything lives in this process and on the disk. With one it lives in
 Redis; while Redis is away gates wait in the process, buses and pools work on the disk, and all
@@ -24,6 +24,9 @@ from .gate.local import LocalGates
 from .gate.record import GateStore
 from .gate.redis import RedisGates
 from .instance import Identity, claim_identity
+from .instances.local import LocalInstances
+from .instances.record import InstanceStore
+from .instances.redis import RedisInstances
 from .keys import Keys
 from .listener import Listener
 from .pool.disk import DiskPools
@@ -40,12 +43,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Store:
-    """Everything shared, behind four doors."""
+    """Everything shared, behind five doors."""
 
     settings: Settings
     gates: GateStore
     buses: BusStore
     pools: PoolStore
+    instances: InstanceStore
     events: Events
     unavailable: Callable[[], str] = field(default=lambda: "")
     """Why the shared store can't be reached right now, "" when it can (or none is configured)."""
@@ -75,6 +79,7 @@ def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
             gates,
             DiskBuses(disk_dir / BUSES_FOLDER, settings, events),
             DiskPools(disk_dir / POOLS_FOLDER, settings, events),
+            LocalInstances(identity, events, settings.lease),
             events,
             closers=(gates.close, identity.lock.close),
         )
@@ -98,7 +103,8 @@ def _open_redis(settings: Settings, disk_dir: Path, identity: Identity) -> Store
     pools = MirroredPools(RedisPools(connection, keys, settings, events), DiskPools(disk_dir / POOLS_FOLDER, settings))
     catching_up = CatchUp(settings.tick, [connection.ping, buses.catch_up, pools.catch_up])
     closers = (gates.close, catching_up.close, pools.close, listener.close, connection.close, identity.lock.close)
-    return Store(settings, gates, buses, pools, events, lambda: connection.away, closers)
+    instances = RedisInstances(connection, keys, identity)
+    return Store(settings, gates, buses, pools, instances, events, lambda: connection.away, closers)
 
 
 class CatchUp:

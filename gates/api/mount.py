@@ -20,7 +20,7 @@ from ..errors import GatebusError, StoreUnavailable
 from ..guard import Guard
 from ..store import Store
 from ..thumbnails import Thumbnails
-from . import buses, editor, gates, legacy, pools, slots, status, streams
+from . import buses, editor, gates, instances, legacy, pools, slots, status, streams
 from .answer import answer_error
 from .call import Call
 from .intake import Intake
@@ -33,7 +33,7 @@ IMAGE_THREADS = 2
 """Threads that decode and encode; each may hold a whole image of ``max_pixels``."""
 
 TABLE: tuple[Route, ...] = tuple(
-    route for module in (gates, buses, pools, slots, streams, status, legacy) for route in module.ROUTES
+    route for module in (gates, buses, pools, slots, instances, streams, status, legacy) for route in module.ROUTES
 )
 """Every route that each server has, not yet bound to a store."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ..errors import InvalidInput, TooLarge
-from ..names import LABEL_LIMIT, check_gate_id, check_int, check_name, check_slot_file
+from ..names import LABEL_LIMIT, check_gate_id, check_instance_id, check_int, check_name, check_slot_file
 from ..thumbnails import DEFAULT_SIZE, SIZES
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ FILES_JSON_LIMIT = 1024 * 1024
 
 PATH_CHECKS: Mapping[str, Callable[[str], str]] = {
     "gate_id": check_gate_id,
+    "instance_id": check_instance_id,
     "name": lambda text: check_name(text, "bus name"),
     "pool_id": lambda text: check_name(text, "pool id"),
     "file": check_slot_file,

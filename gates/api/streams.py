@@ -8,7 +8,8 @@ the store is away a stream stays open with heartbeats.
 
 What a stream carries::
 
-    id: EPOCH.ID    event: gate | bus | pool   data: {"type", "id", ...}  read the thing from its own place
+    id: EPOCH.ID    event: gate | bus | pool | instance
+                                           data: {"type", "id", ...}  read the thing from its own place
     id: EPOCH.ID    event: snapshot            data: as GET /gatebus/gates answers (without an id: the store is away)
                     event: reset               data: {}  what you hold may be wrong; read buses and pools anew
                     event: status              data: {"unavailable": "why the store is away, or empty"}

@@ -48,8 +48,8 @@ export class EventParser {
  * The gates of the farm, and a word when a bus or pool changed.
  *
  * Events: `gates` (the set or one of its gates changed), `opened` (detail: the gate, only for one
- * that opened after the feed began), `bus`, `pool` (detail: the event's data), `reset` (buses
- * and pools may have changed unseen), `connection`.
+ * that opened after the feed began), `bus`, `pool`, `instance` (detail: the event's data), `reset`
+ * (buses, pools and instances may have changed unseen), `connection`.
  */
 export class Feed extends EventTarget {
   /** @type {Map<string, any>} gate id -> gate, live ones */
@@ -201,7 +201,7 @@ export class Feed extends EventTarget {
     } else if (event === "reset") {
       this.#reset = true;
       this.dispatchEvent(new Event("reset"));
-    } else if (event === "bus" || event === "pool") this.dispatchEvent(new CustomEvent(event, { detail: content }));
+    } else if (event === "bus" || event === "pool" || event === "instance") this.dispatchEvent(new CustomEvent(event, { detail: content }));
   }
 
   /** @param {{gates: any[], unavailable: string}} content */

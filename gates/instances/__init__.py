@@ -1,0 +1,1 @@
+"""Instances: the ComfyUI processes of the farm, each announced by itself."""
