@@ -18,6 +18,7 @@ from gates.errors import Conflict, InvalidSetting
 from gates.settings import Settings
 from gates.store import Store
 
+from .notify.notifications import mount_notifications
 from .page import mount_page
 
 PORT = 8787
@@ -74,7 +75,9 @@ async def serve(store: Store, state_dir: Path, host: str, port: int, started: Ca
     """
     stop = asyncio.Event()
     _on_signals(stop.set)
-    runner = web.AppRunner(make_app(store, state_dir), access_log=None, shutdown_timeout=STOP_LIMIT)
+    app = make_app(store, state_dir)
+    mount_notifications(app, store)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_LIMIT)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
