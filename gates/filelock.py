@@ -64,16 +64,17 @@ def locked(path: Path, timeout: float = 10.0) -> Iterator[None]:
             _let_go(file)
 
 
-def write_atomically(path: Path, data: bytes | bytearray | memoryview) -> None:
+def write_atomically(path: Path, data: bytes | bytearray | memoryview, mode: int = 0o666) -> None:
     """Makes ``data`` the file's content, whole and on the disk, or leaves the file as it was.
 
+    ``mode`` is what its owner and others may do, less what the process's umask takes away.
     Raises StoreUnavailable with the reason (disk full, read-only, no folder); no temporary file
     stays behind unless the process is killed (it is then named ``.HEX.tmp``).
     """
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         try:
-            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666), "wb") as file:
+            with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

@@ -21,6 +21,9 @@ REPEAT = 2.0
 
 REPEAT_PAUSE = 0.1
 
+DECISION = "gatebus_decision"
+"""Where an exchange keeps (kind of the gate, route in digits or ``cancel``), for a server that counts them."""
+
 LIST_LIMIT = 1000
 """Gates in one answer, when no other limit is asked for."""
 
@@ -133,6 +136,7 @@ async def _decide(call: Call, decision: Decision) -> web.Response:
     while True:
         try:
             gate = await call.run(call.store.gates.decide, call.path["gate_id"], decision)
+            call.http[DECISION] = (gate.kind, str(decision.route) if decision.kind == "route" else decision.kind)
             return await call.answer(gate.to_json())
         except StoreUnavailable as error:
             if time.monotonic() + REPEAT_PAUSE > end:
