@@ -70,6 +70,11 @@ class LocalGates:
                 held = [waiting for _, waiting in self._ended.values()] + held
         return sorted((waiting.gate for waiting in held), key=lambda gate: (gate.opened, gate.id))
 
+    def counts(self) -> dict[str, int]:
+        """See :class:`record.GateStore`."""
+        with self._lock:
+            return {"waiting": len(self._live), "orphaned": 0}
+
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""
         return self._held(gate_id).gate

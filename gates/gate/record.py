@@ -203,6 +203,10 @@ class GateStore(Protocol):
         """
         ...
 
+    def counts(self) -> dict[str, int]:
+        """How many gates are ``waiting`` (just decided ones too) and ``orphaned``; costs the same for any number."""
+        ...
+
     def get(self, gate_id: str) -> Gate:
         """The gate."""
         ...

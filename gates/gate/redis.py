@@ -56,6 +56,11 @@ class RedisGates:
                 gates[gate_id] = waiting.gate
         return sorted(gates.values(), key=lambda gate: (gate.opened, gate.id))
 
+    def counts(self) -> dict[str, int]:
+        """See :class:`record.GateStore`."""
+        owned, over = self._redis.counts()
+        return {"waiting": owned, "orphaned": over}
+
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""
         check_gate_id(gate_id)

@@ -29,7 +29,10 @@ class GateSteps:
         self.keys = keys
         self._scripts = {
             name: connection.script(getattr(scripts, name))
-            for name in ("OPEN", "LOOK", "DECIDE", "APPLY", "CLOSE", "SET", "ORPHAN", "OVERDUE", "INDEX", "RECORD")
+            for name in (
+                *("OPEN", "LOOK", "DECIDE", "TAKE_BACK", "APPLY", "CLOSE", "SET", "IMAGE", "ORPHAN"),
+                *("OVERDUE", "INDEX", "RECORD", "COUNT"),
+            )
         }
 
     @property
@@ -46,6 +49,12 @@ class GateSteps:
         """One step of one gate."""
         with self.connection.available():
             return parsed(self._call(name, gate_id, arguments, None))
+
+    def counts(self) -> tuple[int, int]:
+        """How many live gates have an owner that lives, and how many have none."""
+        with self.connection.available():
+            owned, over = self._scripts["COUNT"](keys=[self.keys.gates, self.keys.leases])
+        return int(owned), int(over)
 
     def look(self, owner: str, gates: Sequence[tuple[str, int, int, int]]) -> list[Reply]:
         """Renews the leases of (id, fence, ms to the deadline or -1, known rev) and answers what is new of each."""

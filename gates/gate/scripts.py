@@ -268,3 +268,11 @@ local alive = lease and tonumber(lease) > t[1] * 1000 + math.floor(t[2] / 1000)
 table.insert(reply, 1, alive and 'ALIVE' or 'OVERDUE')
 return reply
 """
+
+COUNT = """
+-- KEYS[1] - the live gates, KEYS[2] - leases
+-- {how many have an owner that lives, how many have none}
+local t = redis.call('TIME')
+local over = redis.call('ZCOUNT', KEYS[2], '-inf', t[1] * 1000 + math.floor(t[2] / 1000))
+return {redis.call('ZCARD', KEYS[1]) - over, over}
+"""
