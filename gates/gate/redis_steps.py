@@ -30,7 +30,7 @@ class GateSteps:
         self._scripts = {
             name: connection.script(getattr(scripts, name))
             for name in (
-                *("OPEN", "LOOK", "DECIDE", "TAKE_BACK", "APPLY", "CLOSE", "SET", "IMAGE", "ORPHAN"),
+                *("OPEN", "LOOK", "DECIDE", "APPLY", "CLOSE", "SET", "ORPHAN"),
                 *("OVERDUE", "INDEX", "RECORD", "COUNT"),
             )
         }
