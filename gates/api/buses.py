@@ -43,8 +43,12 @@ async def put_bus(call: Call) -> web.Response:
     )
 
     def publish() -> BusHead:
-        image = (picture.pixels.astype(np.float32) / np.float32(255))[None]
-        return call.store.buses.publish(call.path["name"], image, None, meta=meta)
+        pixels, mask = picture.pixels, None
+        if call.query["alpha"] == "mask" and pixels.shape[2] == 4:
+            mask = ((255 - pixels[..., 3]).astype(np.float32) / np.float32(255))[None]
+            pixels = pixels[..., :3]
+        image = (pixels.astype(np.float32) / np.float32(255))[None]
+        return call.store.buses.publish(call.path["name"], image, mask, meta=meta)
 
     return await call.answer((await call.compute(publish)).to_json())
 
@@ -136,6 +140,13 @@ ROUTES = [
         query=(
             Field("label", "text", "A label for people.", default=""),
             Field("workflow", "text", "Where it comes from.", default=""),
+            Field(
+                "alpha",
+                "text",
+                "What an alpha channel is: keep (a part of the image) or mask (transparent where painted).",
+                default="keep",
+                choices=("keep", "mask"),
+            ),
         ),
         answer=BusHead,
     ),

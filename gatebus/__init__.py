@@ -1,0 +1,127 @@
+"""A client for scripts and agents: see what waits, look at it, decide it; buses and pools besides.
+
+It speaks the HTTP API of a broker, or of a ComfyUI with this pack, and is synchronous::
+
+    >>> import gatebus
+    >>> client = gatebus.Client("http://127.0.0.1:8787")
+
+What waits, oldest first, and a picture of it::
+
+    >>> gate = client.wait_for(timeout=60)
+    >>> gate.title, gate.status, gate.routes, gate.labels
+    ('portrait', 'waiting', 2, ('keep', 'redo'))
+    >>> picture = client.image(gate)
+    >>> picture.size
+    (64, 48)
+    >>> client.preview(gate)[:2]
+    b'\\xff\\xd8'
+
+A decision, with a mask (white is painted) and a text. It is made once: the same decision again is
+answered as success, another one raises the one that stands::
+
+    >>> from PIL import Image
+    >>> painted = Image.new("L", picture.size, 255)
+    >>> client.route(gate, 2, by="anna", text="more light", mask=painted).decision.route
+    2
+    >>> client.route(gate, 2).decision.by
+    'anna'
+    >>> try:
+    ...     client.route(gate, 1)
+    ... except gatebus.AlreadyDecided as error:
+    ...     (error.status, error.type, error.details["decision"]["route"])
+    (409, 'already_decided', 2)
+
+An agent that decides whatever comes, over outages of the broker and of Redis; each gate is given
+once, and none is missed::
+
+    def agent(judge):
+        with gatebus.Client("http://127.0.0.1:8787", token=os.environ["TOKEN"]) as client:
+            for gate in client.watch(workflow="portraits"):
+                try:
+                    client.route(gate, judge(client.image(gate)), by="agent")
+                except gatebus.Conflict:
+                    pass  # a person was faster, or the prompt was stopped
+                except gatebus.NotFound:
+                    pass  # it ended while we looked
+
+Buses and pools::
+
+    >>> client.publish("cp1", picture, mask=painted, label="keeper").version
+    1
+    >>> [(bus.name, bus.width, bus.height, bus.mask) for bus in client.buses()]
+    [('cp1', 64, 48, True)]
+    >>> client.bus_image("cp1").size, client.bus_mask("cp1").getextrema()
+    ((64, 48), (255, 255))
+    >>> client.add_to_pool("faces", picture, label="smile").file
+    'img_0001.png'
+    >>> [(pool.pool_id, pool.count) for pool in client.pools()]
+    [('faces', 1)]
+    >>> client.pool("faces").slots[0].label
+    'smile'
+
+Every error is a :class:`GatebusError` with ``status``, ``type``, ``message`` and ``details``.
+:class:`StoreUnavailable` and :class:`Unreachable` are raised once what is harmless to repeat was
+repeated for ``patience`` seconds.
+"""
+
+from gates.bus.record import BusHead, BusMeta
+from gates.codec import Layout
+from gates.errors import (
+    AlreadyDecided,
+    BusNotFound,
+    Conflict,
+    Forbidden,
+    GatebusError,
+    GateClosed,
+    GateNotFound,
+    InvalidImage,
+    InvalidInput,
+    InvalidName,
+    NotFound,
+    PoolNotFound,
+    SlotNotFound,
+    StoreUnavailable,
+    TooBusy,
+    TooLarge,
+    Unauthorized,
+    WrongHost,
+)
+from gates.gate.record import Decision, Gate
+from gates.pool.manifest import Manifest, PoolInfo, Slot
+
+from .answers import Unexpected, Unreachable
+from .client import Client
+from .images import Picture
+
+__all__ = [
+    "AlreadyDecided",
+    "BusHead",
+    "BusMeta",
+    "BusNotFound",
+    "Client",
+    "Conflict",
+    "Decision",
+    "Forbidden",
+    "Gate",
+    "GateClosed",
+    "GateNotFound",
+    "GatebusError",
+    "InvalidImage",
+    "InvalidInput",
+    "InvalidName",
+    "Layout",
+    "Manifest",
+    "NotFound",
+    "Picture",
+    "PoolInfo",
+    "PoolNotFound",
+    "Slot",
+    "SlotNotFound",
+    "StoreUnavailable",
+    "TooBusy",
+    "TooLarge",
+    "Unauthorized",
+    "Unexpected",
+    "Unreachable",
+    "WrongHost",
+]

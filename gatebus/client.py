@@ -1,0 +1,327 @@
+"""The client: one server, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal
+
+import httpx
+from PIL import Image
+
+from gates import __version__
+from gates.bus.record import BusHead, parse_bus_reference
+from gates.errors import BusNotFound, GatebusError, InvalidInput, NotFound, SlotNotFound, StoreUnavailable, TooBusy
+from gates.gate.record import Gate
+from gates.names import check_gate_id, check_name, check_slot_file
+from gates.pool.manifest import Manifest, PoolInfo, Slot
+
+from .answers import Unreachable, bus_of, error_of, gate_of, manifest_of, pool_info_of, slot_of, value_of
+from .following import follow
+from .images import Picture, body_of, pillow_of, with_mask
+
+EVERY = 100_000
+"""Gates in a list, at most."""
+
+PAUSE = 0.2
+"""Seconds before the first repeat; doubled up to MAX_PAUSE."""
+
+MAX_PAUSE = 2.0
+
+BLOCK = 1024 * 1024
+"""Bytes of a zip that are read and written at a time."""
+
+Status = Literal["live", "all", "waiting", "orphaned", "parked", "decided", "applied", "cancelled", "expired"]
+
+
+class Client:
+    """A broker, or a ComfyUI with this pack, at ``url``; thread-safe. Close it, or use it as a context manager.
+
+    ``token`` is a bearer token, where the server asks for one. ``timeout``: seconds for a
+    connection and for each part of an answer. ``patience``: seconds for which what is harmless to
+    repeat (what only looks, and decisions, which carry an id) is repeated while the server or its
+    store does not answer. Every method raises :class:`GatebusError`: Unreachable when the server does
+    not answer, Unauthorized and Forbidden for the token, and what its own docstring names.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8787",
+        token: str = "",
+        *,
+        timeout: float = 30.0,
+        patience: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """``transport`` is httpx's seam, e.g. for a unix socket; default: the network."""
+        if not url.startswith(("http://", "https://")):
+            raise InvalidInput(f"The address {url[:200]!a} must begin with http:// or https://")
+        headers = {"User-Agent": f"gatebus/{__version__}", **({"Authorization": f"Bearer {token}"} if token else {})}
+        # A base URL that ends with a slash keeps its path: a server below a sub-path.
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/gatebus/", headers=headers, timeout=timeout, transport=transport
+        )
+        self.url = url.rstrip("/")
+        self.patience = patience
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    # -- gates ----------------------------------------------------------------------------
+    def gates(self, status: Status = "live", *, workflow: str = "", instance: str = "") -> list[Gate]:
+        """Gates, oldest first; ``live`` are those that wait or whose decision is not applied yet.
+
+        While the server's shared store is away: those of the server's own process.
+        """
+        query = {"status": status, "workflow": workflow, "instance": instance, "limit": EVERY}
+        return [gate_of(value) for value in self._get("gates", query)["gates"]]
+
+    def gate(self, gate: Gate | str) -> Gate:
+        """The gate of that id as it is now; raises GateNotFound."""
+        return gate_of(self._get(_gate_path(gate)))
+
+    def watch(self, *, workflow: str = "", instance: str = "", timeout: float | None = None) -> Iterator[Gate]:
+        """Each gate that waits, once: first those that wait already, oldest first, then each as it opens.
+
+        Goes on until ``timeout`` seconds have passed (None: for ever), over outages of the server and
+        of its store, after which it takes up where it was. Only the first connection must succeed
+        within ``patience``, so that a wrong address is an error.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def waiting() -> list[Gate]:
+            return self.gates(workflow=workflow, instance=instance)
+
+        def wanted(gate: Gate) -> bool:
+            return (not workflow or gate.workflow == workflow) and (not instance or gate.instance == instance)
+
+        for gate in follow(self._http, waiting, self.gate, self.patience, deadline):
+            if wanted(gate):
+                yield gate
+
+    def wait_for(self, timeout: float | None = None, *, workflow: str = "", instance: str = "") -> Gate:
+        """The gate that has waited longest, or the next one that opens; raises TimeoutError.
+
+        As long as that gate is not decided, the next call gives it again; :meth:`watch` gives each one once.
+        """
+        for gate in self.watch(workflow=workflow, instance=instance, timeout=timeout):
+            return gate
+        raise TimeoutError(f"No gate waited within {timeout:g} seconds")
+
+    def preview(self, gate: Gate | str) -> bytes:
+        """A JPEG of at most 1024 px of the gate's first image; raises GateNotFound."""
+        return self._read(f"{_gate_path(gate)}/preview").content
+
+    def image(self, gate: Gate | str, frame: int = 0, *, timeout: float = 30.0) -> Image.Image:
+        """Image ``frame`` (from 0) of the gate's batch, whole.
+
+        The whole image follows the preview: it is waited for, ``timeout`` seconds at most. Raises
+        GateNotFound when it does not come, InvalidInput or NotFound when there is no such frame.
+        """
+        path, end, pause = f"{_gate_path(gate)}/image", time.monotonic() + timeout, PAUSE / 2
+        while True:
+            try:
+                return pillow_of(self._read(path, {"frame": frame}).content)
+            except NotFound:
+                now = self.gate(gate)
+                if now.layout is not None or not now.width or time.monotonic() + pause > end:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE)
+
+    def mask(self, gate: Gate | str) -> Image.Image | None:
+        """The mask painted at the gate (mode L, white is painted), None when none is; raises GateNotFound."""
+        try:
+            return pillow_of(self._read(f"{_gate_path(gate)}/mask").content)
+        except NotFound:
+            self.gate(gate)
+            return None
+
+    def set_mask(self, gate: Gate | str, mask: Picture | None) -> Gate:
+        """Paints the gate's mask (of the image's size; white or transparent is painted), or clears it.
+
+        Raises InvalidImage for another size, AlreadyDecided, GateClosed, GateNotFound.
+        """
+        path = f"{_gate_path(gate)}/mask"
+        if mask is None:
+            return gate_of(value_of(self._call("DELETE", path, repeat=True)))
+        data, kind = body_of(mask)
+        return gate_of(value_of(self._call("PUT", path, repeat=True, content=data, headers={"Content-Type": kind})))
+
+    def route(
+        self,
+        gate: Gate | str,
+        route: int,
+        *,
+        by: str = "",
+        text: str = "",
+        mask: Picture | None = None,
+        decision_id: str = "",
+    ) -> Gate:
+        """Decides that the gate takes the route (from 1), with the mask as :meth:`set_mask` when one is given.
+
+        The first decision wins; the same one again is success. ``by`` is for people (with a token its
+        name counts). ``decision_id`` makes a repeat by the caller safe too; after StoreUnavailable or
+        Unreachable whether it was made is unknown. Raises AlreadyDecided with the decision that
+        stands in ``details["decision"]``, GateClosed, GateNotFound, InvalidInput, InvalidImage.
+        """
+        if mask is not None:
+            self.set_mask(gate, mask)
+        return self._decide(gate, "route", {"route": route, "text": text, "by": by}, decision_id)
+
+    def cancel(self, gate: Gate | str, *, by: str = "", decision_id: str = "") -> Gate:
+        """Decides that the gate's prompt is stopped; otherwise as :meth:`route`."""
+        return self._decide(gate, "cancel", {"by": by}, decision_id)
+
+    def _decide(self, gate: Gate | str, kind: str, body: dict[str, Any], decision_id: str) -> Gate:
+        body["decision_id"] = decision_id or uuid.uuid4().hex
+        return gate_of(value_of(self._call("POST", f"{_gate_path(gate)}/{kind}", repeat=True, json=body)))
+
+    # -- buses ----------------------------------------------------------------------------
+    def buses(self) -> list[BusHead]:
+        """The newest version of every bus, last published first."""
+        return [bus_of(value) for value in self._get("buses")["buses"]]
+
+    def bus(self, name: str) -> BusHead:
+        """One version of a bus: ``cp1``, ``cp1@12``, ``cp1@-1`` for the one before the newest; raises BusNotFound."""
+        path, query = _bus_path(name)
+        return bus_of(self._get(path, query))
+
+    def bus_image(self, name: str, frame: int = 0) -> Image.Image:
+        """Image ``frame`` (from 0) of the version, named as for :meth:`bus`; raises BusNotFound."""
+        path, query = _bus_path(name)
+        return pillow_of(self._read(f"{path}/image", {**query, "frame": frame}).content)
+
+    def bus_mask(self, name: str, frame: int = 0) -> Image.Image | None:
+        """Mask ``frame`` of the version (mode L), None when none was published with it; raises BusNotFound."""
+        path, query = _bus_path(name)
+        try:
+            return pillow_of(self._read(f"{path}/mask", {**query, "frame": frame}).content)
+        except BusNotFound:
+            if self.bus(name).mask:
+                raise
+            return None
+
+    def publish(self, name: str, image: Picture, mask: Picture | None = None, *, label: str = "") -> BusHead:
+        """Makes the image, and its mask (white or transparent is painted), the newest version of the bus.
+
+        Not repeated when the outcome is unknown. Raises InvalidImage, InvalidName, TooLarge.
+        """
+        path, _ = _bus_path(check_name(name, "bus name"))
+        data, kind = body_of(image) if mask is None else (with_mask(image, mask), "image/png")
+        query = {"label": label, **({"alpha": "mask"} if mask is not None else {})}
+        return bus_of(value_of(self._call("PUT", path, params=query, content=data, headers={"Content-Type": kind})))
+
+    # -- pools ----------------------------------------------------------------------------
+    def pools(self) -> list[PoolInfo]:
+        """Every pool, by name."""
+        return [pool_info_of(value) for value in self._get("pools")["pools"]]
+
+    def pool(self, pool_id: str) -> Manifest:
+        """The pool with all its slots; raises PoolNotFound."""
+        return manifest_of(self._get(_pool_path(pool_id)))
+
+    def pool_image(self, pool_id: str, file: str) -> Image.Image:
+        """The slot's image; raises PoolNotFound, SlotNotFound."""
+        return pillow_of(self._read(f"{_pool_path(pool_id)}/slots/{check_slot_file(file)}/image").content)
+
+    def add_to_pool(self, pool_id: str, image: Picture, *, label: str = "") -> Slot:
+        """Adds the image at the end of the pool, which is made when it is new.
+
+        Not repeated when the outcome is unknown. Raises InvalidImage, InvalidName, TooLarge.
+        """
+        data, kind = body_of(image)
+        query = {"label": label, "brief": "true"}
+        path = f"{_pool_path(pool_id)}/slots"
+        answer = value_of(self._call("POST", path, params=query, content=data, headers={"Content-Type": kind}))
+        if not answer["slots"]:
+            raise SlotNotFound("The slot was added, and removed again by somebody else", pool_id=pool_id)
+        return slot_of(answer["slots"][0])
+
+    def export_pool(self, pool_id: str, file: str | os.PathLike[str]) -> int:
+        """Writes the pool as a zip, with its masks, labels and order; returns its bytes.
+
+        The file is there when it is whole, or not at all. Raises PoolNotFound.
+        """
+        target = os.fspath(file)
+        temporary = f"{target}.{uuid.uuid4().hex}.tmp"
+        try:
+            with self._http.stream("GET", f"{_pool_path(pool_id)}/export") as response:
+                if not response.is_success:
+                    response.read()
+                _raise(response)
+                with open(temporary, "xb") as written:
+                    for block in response.iter_bytes(BLOCK):
+                        written.write(block)
+                    count = written.tell()
+            os.replace(temporary, target)
+        except httpx.HTTPError as error:
+            raise _unreachable(self.url, error) from error
+        finally:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+        return count
+
+    # -- over the wire --------------------------------------------------------------------
+    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        return value_of(self._read(path, query))
+
+    def _read(self, path: str, query: Mapping[str, Any] | None = None) -> httpx.Response:
+        given = {name: value for name, value in (query or {}).items() if value != ""}
+        return self._call("GET", path, repeat=True, params=given)
+
+    def _call(self, method: str, path: str, *, repeat: bool = False, **options: Any) -> httpx.Response:
+        """The answer when all went well; ``repeat``: the same call twice does what it does once."""
+        end, pause = time.monotonic() + self.patience, PAUSE
+        while True:
+            error: GatebusError | None
+            try:
+                response = self._http.request(method, path, **options)
+                error = error_of(response)
+                again = repeat and isinstance(error, StoreUnavailable | TooBusy | Unreachable)
+            except httpx.HTTPError as failure:
+                error = _unreachable(self.url, failure)
+                error.__cause__ = failure
+                # Nothing was sent over a connection that was never made.
+                again = repeat or isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout)
+            if error is None:
+                return response
+            if not again or time.monotonic() + pause > end:
+                raise error
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE)
+
+
+def _raise(response: httpx.Response) -> None:
+    error = error_of(response)
+    if error is not None:
+        raise error
+
+
+def _unreachable(url: str, error: httpx.HTTPError) -> Unreachable:
+    return Unreachable(f"{url} does not answer: {error or type(error).__name__}")
+
+
+def _gate_path(gate: Gate | str) -> str:
+    return f"gates/{check_gate_id(gate.id if isinstance(gate, Gate) else gate)}"
+
+
+def _bus_path(reference: str) -> tuple[str, dict[str, Any]]:
+    name, version = parse_bus_reference(reference)
+    return f"buses/{name}", {} if version is None else {"version": version}
+
+
+def _pool_path(pool_id: str) -> str:
+    return f"pools/{check_name(pool_id, 'pool id')}"
