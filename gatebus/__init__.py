@@ -16,14 +16,14 @@ What waits, oldest first, and a picture of it::
     >>> client.preview(gate)[:2]
     b'\\xff\\xd8'
 
-A decision, with a mask (white is painted) and a text. It is made once: the same decision again is
+A decision, with a mask (white is painted) and a text. It is made once: the same one again is
 answered as success, another one raises the one that stands::
 
     >>> from PIL import Image
     >>> painted = Image.new("L", picture.size, 255)
     >>> client.route(gate, 2, by="anna", text="more light", mask=painted).decision.route
     2
-    >>> client.route(gate, 2).decision.by
+    >>> client.route(gate, 2, text="more light").decision.by
     'anna'
     >>> try:
     ...     client.route(gate, 1)
