@@ -25,6 +25,8 @@ export class Inbox extends EventTarget {
   all = [];
   /** @type {Filter} */
   filter = NO_FILTER;
+  /** The id of the gate that was looked at last, "" for none. */
+  cursor = "";
   /** @type {Map<string, number>} gate id -> place in `gates` */
   #places = new Map();
   #frame = 0;

@@ -7,7 +7,7 @@
 import { Api } from "../comfyui/lib/api.mjs";
 import { Feed } from "../comfyui/lib/feed.mjs";
 import { Decisions } from "../comfyui/lib/gate-decisions.mjs";
-import { register, setLanguage } from "../comfyui/lib/i18n.mjs";
+import { currentLanguage, register, setLanguage } from "../comfyui/lib/i18n.mjs";
 import { startShared } from "../comfyui/lib/one-stream.mjs";
 import { gate } from "../comfyui/lib/texts/gate.mjs";
 import { ask, confirm } from "./dialogs.mjs";
@@ -16,6 +16,7 @@ import { Inbox } from "./inbox-list.mjs";
 import { Settings } from "./settings.mjs";
 import { Shell } from "./shell.mjs";
 import { shell as shellTexts } from "./texts/shell.mjs";
+import { followTheme } from "./theme.mjs";
 
 /**
  * @typedef {object} Context what every view works with
@@ -56,9 +57,15 @@ register("shell", shellTexts);
 const settings = new Settings();
 const language = settings.get("language");
 setLanguage(language === "auto" ? navigator.language : language);
+document.documentElement.lang = currentLanguage();
+followTheme(settings);
 const api = new Api(host);
 const feed = new Feed(api);
 const decisions = new Decisions(api, feed, () => settings.get("name"));
 const inbox = new Inbox(feed, settings);
 new Shell({ api, feed, decisions, inbox, settings, ask, confirm }, VIEWS);
+// Every text is made when it is shown: another language is another page.
+settings.addEventListener("change", (event) => {
+  if (/** @type {CustomEvent} */ (event).detail === "language") location.reload();
+});
 startShared(feed, "gatebus-page");

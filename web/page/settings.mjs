@@ -6,6 +6,8 @@ const KEY = "gatebus.settings";
 const DEFAULTS = {
   /** Who decides, as others see it; "" until it was asked for. */
   name: "",
+  /** Whether the person was asked for it, and may have declined. */
+  asked: false,
   /** Seconds for which a decision waits before it is sent, so that it can be undone. */
   hold: 5,
   /** Whether the next gate follows a decision by itself. */
