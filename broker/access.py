@@ -33,10 +33,24 @@ class Access:
     @cached_property
     def settings(self) -> Settings:
         """The settings; raises InvalidSetting."""
+        return self.settings_now()
+
+    def settings_now(self) -> Settings:
+        """The settings, read anew; raises InvalidSetting."""
         environ = dict(os.environ)
         if self._url is not None:
             environ[f"{PREFIX}STORE_URL"] = self._url
-        return Settings.load(home() / SETTINGS_FILE, environ)
+        return Settings.load(self.file, environ)
+
+    @property
+    def file(self) -> Path:
+        """The settings file of this account."""
+        return home() / SETTINGS_FILE
+
+    @property
+    def tokens_are_fixed(self) -> bool:
+        """Whether the environment names the tokens, so that those of the file do not count."""
+        return f"{PREFIX}TOKENS" in os.environ
 
     @property
     def folder(self) -> Path:

@@ -1,50 +1,153 @@
-"""The broker's HTTP server: the API over the store, and whether it is healthy."""
+"""The broker's application: the API and the page over the store, its health, and its figures."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
-import signal
-import sys
-from collections.abc import Callable
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from gates.api import mount
-from gates.api.answer import answer_json, as_json
-from gates.errors import Conflict, InvalidSetting
-from gates.settings import Settings
+from gates.api import CALLER, Api, mount
+from gates.api.answer import SAFE_HEADERS, answer_error, answer_json, as_json
+from gates.errors import GatebusError, InvalidInput, InvalidSetting, StoreUnavailable
+from gates.guard import Guard
+from gates.settings import Settings, Token
 from gates.store import Store
 
-from .notify.notifications import mount_notifications
+from .exchanges import framed
+from .metrics import CONTENT_TYPE, METRICS, Metrics
 from .page import mount_page
+from .tokens import LOOK_AGAIN, Followed
 
-PORT = 8787
+T = TypeVar("T")
 
-STOP_LIMIT = 5.0
-"""Seconds that open connections have to end when the broker stops."""
+_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+
+log = logging.getLogger(__name__)
 
 
-def make_app(store: Store, state_dir: Path) -> web.Application:
-    """The application over an open store, which stays the caller's to close. ``state_dir``: see ``gates.api.mount``."""
-    app = web.Application()
-    mount(app, lambda: store, state_dir)
+def make_app(
+    store: Store,
+    state_dir: Path,
+    *,
+    prefix: str = "",
+    tokens: Callable[[], Sequence[Token]] | None = None,
+) -> web.Application:
+    """The application over an open store, which stays the caller's to close. ``state_dir``: see ``gates.api.mount``.
 
+    ``prefix``: everything lies below this sub-path (see :func:`check_prefix`). ``tokens``
+    gives the accepted ones of now, and is asked again while the application runs; without it
+    those of the store's settings count.
+    """
+    prefix = check_prefix(prefix)
+    guard, metrics = Guard(store.settings), Metrics()
+    frame = framed(guard, metrics, prefix)
+    app = web.Application(middlewares=[] if prefix else [frame])
+    app[METRICS] = metrics
+    api = mount(app, lambda: store, state_dir, guard=guard)
+    mount_page(app)
+    _mount_service(app, api, store, guard, metrics)
+    steps: list[Callable[[], object]] = [_Watched(store).look]
+    if tokens is not None:
+        steps.append(Followed(guard, tokens, store.settings.tokens).look)
+    app.cleanup_ctx.append(lambda _: _repeated(steps))
+    if not prefix:
+        return app
+    outer = web.Application(middlewares=[frame])
+    outer[METRICS] = metrics
+
+    async def to_page(http: web.Request) -> web.StreamResponse:
+        # Relative, so that it also holds below a sub-path that a proxy has taken off.
+        query = f"?{http.query_string}" if http.query_string else ""
+        return web.Response(status=307, headers={**SAFE_HEADERS, "Location": f"{prefix.rpartition('/')[2]}/{query}"})
+
+    outer.router.add_get(prefix, to_page)
+    outer.add_subapp(prefix, app)
+    return outer
+
+
+def _mount_service(app: web.Application, api: Api, store: Store, guard: Guard, metrics: Metrics) -> None:
     async def health(_: web.Request) -> web.Response:
         """200, or 503 while the shared store is away. Asks for no token, so with tokens it gives no reason."""
-        reason = await asyncio.get_running_loop().run_in_executor(None, store.unavailable)
+        reason = await _in_thread(store.unavailable)
         if not reason:
             return answer_json(as_json({"status": "ok"}))
-        shown = "" if store.settings.tokens else reason
+        shown = "" if guard.asks else reason
         answer = answer_json(as_json({"status": "store_unavailable", "reason": shown}))
         answer.set_status(503)
         return answer
 
-    mount_page(app)
+    def count() -> dict[str, int] | None:
+        try:
+            return store.gates.counts() if not store.unavailable() else None
+        except StoreUnavailable:
+            return None
+
+    async def figures(http: web.Request) -> web.Response:
+        """The figures of this broker, as Prometheus reads them."""
+        try:
+            http[CALLER] = guard.check(http.headers, "view", remote=http.remote, secure=http.secure)
+        except GatebusError as error:
+            return answer_error(error)
+        body = metrics.render(len(api.streams), await _in_thread(count))
+        return web.Response(body=body, headers={**SAFE_HEADERS, "Content-Type": CONTENT_TYPE})
+
     app.router.add_get("/healthz", health)
-    return app
+    app.router.add_get("/metrics", figures)
+
+
+class _Watched:
+    """Logs that the store went away and came back."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reason = ""
+
+    def look(self) -> None:
+        reason = self._store.unavailable()
+        if reason and not self._reason:
+            log.error("the store is away", extra={"fields": {"reason": reason}})
+        elif self._reason and not reason:
+            log.info("the store is back")
+        self._reason = reason
+
+
+async def _repeated(steps: Sequence[Callable[[], object]]) -> AsyncIterator[None]:
+    """Runs the steps, in a thread, every :data:`LOOK_AGAIN` seconds while the application runs."""
+
+    async def repeat() -> None:
+        while True:
+            for step in steps:
+                try:
+                    await _in_thread(step)
+                except Exception:
+                    # It must go on: the next look may succeed.
+                    log.exception("gatebus: a look at the store or the tokens failed")
+            await asyncio.sleep(LOOK_AGAIN)
+
+    running = asyncio.get_running_loop().create_task(repeat())
+    yield
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def _in_thread(step: Callable[..., T], *arguments: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, step, *arguments)
+
+
+def check_prefix(prefix: str) -> str:
+    """The sub-path without a slash at its end, "" for none; raises InvalidInput."""
+    trimmed = prefix.rstrip("/")
+    if not _PREFIX.fullmatch(trimmed):
+        raise InvalidInput(
+            "The prefix must be a path such as /gatebus-farm, of letters, digits and - _ . ~", prefix=prefix
+        )
+    return trimmed
 
 
 def check_host(host: str, settings: Settings, allow_open: bool = False) -> None:
@@ -52,8 +155,8 @@ def check_host(host: str, settings: Settings, allow_open: bool = False) -> None:
     if settings.tokens or allow_open or is_loopback(host):
         return
     raise InvalidSetting(
-        f"With the host {host} whoever reaches this machine could decide gates. Set GATEBUS_TOKENS, listen on"
-        " 127.0.0.1, or say --allow-open when that is meant.",
+        f"With the host {host} whoever reaches this machine could decide gates. Make a token (`gatebus token create"
+        " --name NAME`) or set GATEBUS_TOKENS, listen on 127.0.0.1, or say --allow-open when that is meant.",
         setting="tokens",
     )
 
@@ -66,40 +169,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-async def serve(store: Store, state_dir: Path, host: str, port: int, started: Callable[[str], object]) -> None:
-    """Serves until SIGINT, SIGTERM or SIGHUP; ``started`` gets the URL as soon as it answers. Port 0 takes a free one.
-
-    Raises Conflict when the port is in use, InvalidSetting when the host is no address of this machine.
-    """
-    stop = asyncio.Event()
-    _on_signals(stop.set)
-    app = make_app(store, state_dir)
-    mount_notifications(app, store)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_LIMIT)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise Conflict(f"Port {port} on {host} is in use already; choose another", port=port) from error
-            raise InvalidSetting(f"The broker can't listen on {host}, port {port}: {error}") from error
-        address = runner.addresses[0]
-        shown = f"[{address[0]}]" if ":" in address[0] else address[0]
-        started(f"http://{shown}:{address[1]}")
-        await stop.wait()
-    finally:
-        await runner.cleanup()
-
-
-def _on_signals(stop: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    if sys.platform == "win32":
-        # Event loops there take no signal handlers; Ctrl-C reaches the loop's thread when something wakes it.
-        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
-        return
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop)

@@ -1,14 +1,17 @@
 """A redis-server of our own, for one machine: found, started, awaited and stopped (standard library only).
 
 It answers on the loopback interface alone and asks for no password: whoever has an account on
-this machine can read it. Every write is on the disk before it is answered (append-only file,
-always synced), and nothing is evicted, because a waiting gate must not be lost.
+this machine can read it. A shared one answers on every address and asks for a password, which is
+made once and kept beside the data, readable by its owner alone. Every write is on the disk before
+it is answered (append-only file, always synced), and nothing is evicted, because a waiting gate
+must not be lost.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -64,13 +67,24 @@ class EmbeddedRedis:
     when the folder or the port is in use, StoreUnavailable when the server does not come up.
     """
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
+    def __init__(self, folder: Path, port: int = 0, shared: bool = False) -> None:
         """``port`` 0 takes any free one; the server is reached under :attr:`url` only once it was started."""
         self.folder = folder.absolute()
         self.port = port or free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.shared = shared
         self._log = self.folder / "redis.log"
+        self._secret = self.folder / "password.conf"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The store URL for this machine; of a shared one only once it was started."""
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, host: str) -> str:
+        """The store URL for processes that reach this machine under ``host``."""
+        password = f":{self._password()}@" if self.shared else ""
+        return f"redis://{password}{host}:{self.port}/0"
 
     @property
     def command(self) -> list[str]:
@@ -79,7 +93,7 @@ class EmbeddedRedis:
         if binary is None:
             raise NotFound(f"There is no redis-server on this machine. {HOW_TO_GET}")
         options = {
-            "bind": "127.0.0.1",
+            "bind": "0.0.0.0" if self.shared else "127.0.0.1",  # noqa: S104 -- that is what shared means
             "port": str(self.port),
             "dir": str(self.folder),
             "appendonly": "yes",
@@ -88,14 +102,29 @@ class EmbeddedRedis:
             "maxmemory-policy": "noeviction",
             "logfile": str(self._log),
         }
-        return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
+        # In a file, because everyone on this machine sees the words of a command.
+        secret = [str(self._secret)] if self.shared else []
+        return [binary, *secret, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
     def __enter__(self) -> EmbeddedRedis:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Starts the server and returns when it answers; raises as the class says."""
         command = self.command
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._log.write_bytes(b"")
         lock = self._lock()
         try:
+            if self.shared and not self._secret.exists():
+                with os.fdopen(os.open(self._secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(f"requirepass {secrets.token_urlsafe(24)}\n")
             # A session of its own: Ctrl-C in a terminal reaches those who use it, not the server under them.
             self._process = subprocess.Popen(
                 command,
@@ -114,12 +143,10 @@ class EmbeddedRedis:
         except BaseException:
             self.stop()
             raise
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def ended(self) -> int | None:
+        """The exit code of a server that ended by itself (minus the signal's number), None while it runs."""
+        return self._process.poll() if self._process is not None else None
 
     def stop(self) -> None:
         """Ends the server and waits until it has ended."""
@@ -132,6 +159,9 @@ class EmbeddedRedis:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+    def _password(self) -> str:
+        return self._secret.read_text(encoding="utf-8").split()[1]
 
     def _lock(self) -> int | None:
         """A descriptor that holds the folder's lock."""
@@ -153,7 +183,7 @@ class EmbeddedRedis:
         while time.monotonic() < end:
             if process.poll() is not None:
                 raise self._failed()
-            answer = _ask(self.port)
+            answer = _ask(self.port, self._password() if self.shared else "")
             if answer.startswith("-LOADING"):
                 end = time.monotonic() + START_LIMIT
             found = re.search(r"process_id:([0-9]+)", answer)
@@ -171,10 +201,16 @@ class EmbeddedRedis:
         return StoreUnavailable(f"The redis-server ended at its start ({self._log}): {lines[-1]}")
 
 
-def _ask(port: int) -> str:
+def _ask(port: int, password: str) -> str:
     """What the server on that port answers to PING and INFO, "" while there is none."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as link:
+            if password:
+                link.sendall(f"AUTH {password}\r\n".encode())
+                # "+OK"; one that knows another password, or none, is another server.
+                answered = link.recv(200).decode("utf-8", "replace")
+                if not answered.startswith("+OK"):
+                    return answered
             link.sendall(b"PING\r\nINFO server\r\n")
             answer = b""
             while b"process_id:" not in answer or not answer.endswith(b"\r\n"):

@@ -25,6 +25,13 @@ IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 _IMAGE_TYPES = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
+def exchange_key(name: str, kind: type) -> Any:
+    """The key under which an exchange keeps a value of that type."""
+    # aiohttp 3.14 warns of keys that are plain text; the ones before have no others.
+    typed = getattr(web, "RequestKey", None)
+    return name if typed is None else typed(name, kind)
+
+
 def as_json(value: Any) -> bytes:
     """The value as UTF-8 JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

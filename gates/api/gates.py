@@ -13,6 +13,7 @@ from ..errors import InvalidInput, NotFound, StoreUnavailable
 from ..gate.record import ENDED, LIVE, MAX_ROUTES, Decision, Gate, make_decision
 from ..names import TEXT_LIMIT
 from ..store import Store
+from .answer import exchange_key
 from .call import Call
 from .route import JSON_LIMIT, SIZE, Field, Route
 
@@ -21,7 +22,7 @@ REPEAT = 2.0
 
 REPEAT_PAUSE = 0.1
 
-DECISION = "gatebus_decision"
+DECISION = exchange_key("gatebus_decision", tuple)
 """Where an exchange keeps (kind of the gate, route in digits or ``cancel``), for a server that counts them."""
 
 LIST_LIMIT = 1000

@@ -17,11 +17,11 @@ from pathlib import Path
 from aiohttp import web
 
 from ..errors import GatebusError, StoreUnavailable
-from ..guard import Guard
+from ..guard import Caller, Guard
 from ..store import Store
 from ..thumbnails import Thumbnails
 from . import buses, editor, gates, instances, legacy, pools, slots, status, streams
-from .answer import answer_error
+from .answer import answer_error, exchange_key
 from .call import Call
 from .intake import Intake
 from .route import Handler, Route
@@ -37,7 +37,7 @@ TABLE: tuple[Route, ...] = tuple(
 )
 """Every route that each server has, not yet bound to a store."""
 
-CALLER = "gatebus_caller"
+CALLER = exchange_key("gatebus_caller", Caller)
 """Where an exchange keeps its Caller, for a server that logs who asked."""
 
 log = logging.getLogger(__name__)
