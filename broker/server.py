@@ -20,6 +20,8 @@ from gates.settings import Token
 from gates.store import Store
 
 from .app import make_app
+from .metrics import METRICS
+from .notify.notifications import mount_notifications
 
 PORT = 8787
 
@@ -85,6 +87,7 @@ async def serve(
     stop = asyncio.Event()
     _on_signals(stop.set)
     app = make_app(store, state_dir, prefix=listening.prefix, tokens=tokens)
+    mount_notifications(app, store, app[METRICS].notified)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_LIMIT, keepalive_timeout=IDLE_LIMIT)
     await runner.setup()
     server: asyncio.Server | None = None

@@ -40,8 +40,17 @@ class Notifications:
     told when it ends is told by the next broker, see ``claims.py``.
     """
 
-    def __init__(self, store: Store, patience: Patience | None = None, lease: float = LEASE) -> None:
-        """Raises InvalidSetting when the settings of the notifications are wrong or do not fit together."""
+    def __init__(
+        self,
+        store: Store,
+        patience: Patience | None = None,
+        lease: float = LEASE,
+        told: Callable[[str, bool], object] = lambda form, accepted: None,
+    ) -> None:
+        """``told`` is called after each message with the target's form, and whether it was accepted.
+
+        Raises InvalidSetting when the settings of the notifications are wrong or do not fit together.
+        """
         settings = store.settings
         self.targets: Sequence[Target] = parse_targets(settings.notify, settings.notify_secret)
         if not settings.store_url:
@@ -53,6 +62,7 @@ class Notifications:
         self._store = store
         self._patience = patience or Patience()
         self._lease = lease
+        self._told = told
         self._outboxes: list[Outbox] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
@@ -114,7 +124,7 @@ class Notifications:
                 delivery = Delivery(session, settings.notify_secret, self._patience, self.counts)
                 self._outboxes = [
                     Outbox(
-                        target, claims, delivery, follower.read, self._picture, blocking, self.counts,
+                        target, claims, delivery, follower.read, self._picture, blocking, self.counts, self._told,
                         settings.public_url, settings.notify_every,
                     )
                     for target in self.targets
@@ -174,11 +184,11 @@ def _order(cursor: str) -> tuple[int, int]:
     return int(milliseconds or 0), int(sequence or 0)
 
 
-def mount_notifications(app: web.Application, store: Store) -> None:
+def mount_notifications(app: web.Application, store: Store, told: Callable[[str, bool], object]) -> None:
     """Has them run while the application does, when the settings name a target; raises InvalidSetting."""
     if not store.settings.notify:
         return
-    notifications = app[NOTIFICATIONS] = Notifications(store)
+    notifications = app[NOTIFICATIONS] = Notifications(store, told=told)
 
     async def run(_: web.Application) -> AsyncIterator[None]:
         notifications.start()

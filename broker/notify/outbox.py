@@ -47,6 +47,7 @@ class Outbox:
         picture: Callable[[str], bytes | None],
         blocking: Blocking,
         counts: Counter[str],
+        told: Callable[[str, bool], object],
         public_url: str,
         every: float,
     ) -> None:
@@ -57,6 +58,7 @@ class Outbox:
         self._picture = picture
         self._blocking = blocking
         self._counts = counts
+        self._told = told
         self._public_url = public_url
         self._every = every
         self._pending: dict[Notified, str] = {}
@@ -161,6 +163,7 @@ class Outbox:
                 accepted = await self._delivery.deliver(self.target, message)
                 self._counts["sent" if accepted else "dropped"] += 1
                 self._counts["gates"] += len(notices) if accepted else 0
+                self._told(self.target.form, accepted)
             await self._mark(claimed)
         for notified in claimed:
             del self._pending[notified]

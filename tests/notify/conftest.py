@@ -15,7 +15,10 @@ from broker.notify.notifications import Notifications
 from gates.settings import Settings
 from gates.store import open_store
 from tests.notify.hooks import Hooks
+from tests.service.conftest import gatebus, own_home, start
 from tests.service.processes import QUICK, Studio
+
+__all__ = ["gatebus", "own_home", "start"]
 
 SECRET = "correct-horse-battery"
 QUICK_PATIENCE = Patience(timeout=1.0, waits=(0.05, 0.05, 0.05, 0.05))
