@@ -32,6 +32,7 @@ import redis
 from redis_server import RedisServer
 
 from gates.connection import Connection
+from gates.decisions.file import FileLog
 from gates.gate.record import Gate, make_decision
 from gates.gate.redis import RedisGates
 from gates.keys import Keys
@@ -45,7 +46,8 @@ IDLE_GATES = 500
 def open_gates(url: str, owner: str) -> RedisGates:
     """A gate store as one process of the farm has it."""
     connection = Connection(replace(Settings(), store_url=url))
-    return RedisGates(connection, Keys(), Listener(connection), owner)
+    journal = FileLog(Path(tempfile.mkdtemp()) / "decisions.jsonl")
+    return RedisGates(connection, Keys(), Listener(connection), owner, journal)
 
 
 def wait(url: str, pipe: Pipe) -> None:

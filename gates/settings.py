@@ -219,7 +219,7 @@ class Settings:
     state_dir: Path | None = _setting(
         None,
         _folder,
-        "Folder for the identity of this process and the cache of thumbnails. Default: ComfyUI's user/__gatebus.",
+        "Folder for the identity of this process, thumbnails and, without Redis, the decision log. Default: ComfyUI's user/__gatebus.",
     )
     lease: float = _setting(
         15.0, _seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."
@@ -227,6 +227,14 @@ class Settings:
     tick: float = _setting(2.0, _seconds(0.1, 60), "Seconds between two looks at a waiting gate when no wake-up comes.")
     keep_decided: float = _setting(
         604_800.0, _seconds(60, 31_536_000), "Seconds for which a gate that ended is remembered."
+    )
+    keep_images: float = _setting(
+        3600.0,
+        _seconds(0, 31_536_000),
+        "Seconds for which the images of a gate that ended stay in Redis; at most as long as it is remembered.",
+    )
+    decision_log: int = _setting(
+        1_000_000, _whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
     )
     keep_images: float = _setting(
         3600.0,

@@ -18,6 +18,9 @@ from .bus.mirrored import MirroredBuses
 from .bus.record import BusStore
 from .bus.redis import RedisBuses
 from .connection import Connection
+from .decisions.file import FileLog
+from .decisions.record import DecisionLog
+from .decisions.redis import RedisLog
 from .errors import InvalidSetting, StoreUnavailable
 from .events import Events, LocalEvents, RedisEvents
 from .gate.local import LocalGates
@@ -37,6 +40,11 @@ from .settings import Settings
 
 POOLS_FOLDER = "grid_pool"
 BUSES_FOLDER = "gate_bus"
+DECISIONS_FILE = "decisions.jsonl"
+"""The decision log in the state folder, where there is no Redis."""
+
+AWAY_FILE = "decisions-away.jsonl"
+"""What was decided while Redis was away, until it is brought there."""
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +61,7 @@ class Store:
     events: Events
     unavailable: Callable[[], str] = field(default=lambda: "")
     """Why the shared store can't be reached right now, "" when it can (or none is configured)."""
+    decisions: DecisionLog = field(kw_only=True)
     closers: tuple[Callable[[], None], ...] = ()
     """What :meth:`close` calls, in this order."""
 
@@ -73,7 +82,8 @@ def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
     identity = claim_identity(state_dir)
     if not settings.store_url:
         events = LocalEvents()
-        gates = LocalGates(settings, identity.owner, events)
+        decisions = FileLog(state_dir / DECISIONS_FILE, settings.decision_log)
+        gates = LocalGates(settings, identity.owner, events, decisions)
         return Store(
             settings,
             gates,
@@ -82,29 +92,42 @@ def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
             LocalInstances(identity, events, settings.lease),
             events,
             closers=(gates.close, identity.lock.close),
+            decisions=decisions,
         )
     if settings.replicas and "+cluster" in settings.store_url:
         raise InvalidSetting(
             "GATEBUS_REPLICAS works with one Redis or Sentinel, not with a cluster", setting="replicas"
         )
-    return _open_redis(settings, disk_dir, identity)
+    return _open_redis(settings, disk_dir, state_dir, identity)
 
 
-def _open_redis(settings: Settings, disk_dir: Path, identity: Identity) -> Store:
+def _open_redis(settings: Settings, disk_dir: Path, state_dir: Path, identity: Identity) -> Store:
     connection = Connection(settings)
     keys = Keys(settings.namespace)
     listener = Listener(connection)
     events = RedisEvents(connection, keys, listener)
-    gates = RedisGates(connection, keys, listener, identity.owner)
+    away = FileLog(state_dir / AWAY_FILE)
+    decisions = RedisLog(connection, keys, away)
+    gates = RedisGates(connection, keys, listener, identity.owner, away)
     # The disk's stores have no events of their own: Redis tells of an edit when it is there.
     buses = MirroredBuses(
         RedisBuses(connection, keys, settings, events), DiskBuses(disk_dir / BUSES_FOLDER, settings), settings
     )
     pools = MirroredPools(RedisPools(connection, keys, settings, events), DiskPools(disk_dir / POOLS_FOLDER, settings))
-    catching_up = CatchUp(settings.tick, [connection.ping, buses.catch_up, pools.catch_up])
+    catching_up = CatchUp(settings.tick, [connection.ping, decisions.catch_up, buses.catch_up, pools.catch_up])
     closers = (gates.close, catching_up.close, pools.close, listener.close, connection.close, identity.lock.close)
     instances = RedisInstances(connection, keys, identity)
-    return Store(settings, gates, buses, pools, instances, events, lambda: connection.away, closers)
+    return Store(
+        settings,
+        gates,
+        buses,
+        pools,
+        instances,
+        events,
+        lambda: connection.away,
+        closers,
+        decisions=decisions,
+    )
 
 
 class CatchUp:

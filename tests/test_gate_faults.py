@@ -15,6 +15,7 @@ import pytest
 from redis_server import RedisServer
 
 from gates.connection import Connection
+from gates.decisions.file import FileLog
 from gates.errors import AlreadyDecided, GateNotFound, StoreUnavailable
 from gates.gate.record import Gate, make_decision
 from gates.gate.redis import RedisGates
@@ -42,7 +43,7 @@ def processes(own_redis: RedisServer) -> Iterator[Opener]:
         listener = Listener(connection)
         # A deaf one has a listener that has ended.
         heard = Listener(connection) if deaf else listener
-        gates = RedisGates(connection, Keys(), heard, owner)
+        gates = RedisGates(connection, Keys(), heard, owner, FileLog(own_redis.folder / f"{owner}.jsonl"))
         if deaf:
             heard.close()
         closers.extend([gates.close, listener.close, connection.close])

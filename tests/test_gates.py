@@ -5,16 +5,14 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import fakeredis
 import numpy as np
 import pytest
+from gate_world import IMAGE, PREVIEW, SETTINGS, Shop, eventually, gate, shared, shop
 
 from gates import codec
-from gates.connection import Connection
 from gates.errors import (
     AlreadyDecided,
     Fenced,
@@ -25,104 +23,9 @@ from gates.errors import (
     InvalidName,
     TooLarge,
 )
-from gates.events import Events, LocalEvents, RedisEvents
-from gates.gate.local import LocalGates
-from gates.gate.record import Gate, GateStore, make_decision
-from gates.gate.redis import RedisGates
-from gates.keys import Keys
-from gates.listener import Listener
-from gates.settings import Settings
+from gates.gate.record import GateStore, make_decision
 
-SETTINGS = replace(Settings(), instance="studio", tick=0.3, lease=1.0, max_gates=50)
-PREVIEW = b"\xff\xd8preview"
-IMAGE = np.linspace(0, 1, 2 * 6 * 4 * 3, dtype=np.float32).reshape(2, 6, 4, 3)
-
-
-Made = tuple[GateStore, Events, list[Callable[[], None]]]
-Maker = Callable[[str, Settings], Made]
-
-
-class Shop:
-    """Opens stores that share their state, as processes of one farm do."""
-
-    def __init__(self, make: Maker) -> None:
-        self._make = make
-        self._closers: list[Callable[[], None]] = []
-        self.events: Events
-
-    def store(self, owner: str = "one", settings: Settings = SETTINGS) -> GateStore:
-        gates, self.events, closers = self._make(owner, settings)
-        self._closers += closers
-        return gates
-
-    def close(self) -> None:
-        for close in self._closers:
-            close()
-
-
-def redis_store(connection: Connection, owner: str) -> Made:
-    keys = Keys(connection.settings.namespace)
-    listener = Listener(connection)
-    gates = RedisGates(connection, keys, listener, owner)
-    return gates, RedisEvents(connection, keys, listener), [gates.close, listener.close, connection.close]
-
-
-@pytest.fixture(params=["local", "fakeredis", "redis"])
-def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    yield from open_shop(request)
-
-
-@pytest.fixture(params=["fakeredis", "redis"])
-def shared(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    """Only stores that more than one process can share."""
-    yield from open_shop(request)
-
-
-def open_shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    makers = {"local": local_maker, "fakeredis": fakeredis_maker}
-    make = (
-        makers[request.param]() if request.param in makers else redis_maker(request.getfixturevalue("redis_server").url)
-    )
-    shop = Shop(make)
-    yield shop
-    shop.close()
-
-
-def local_maker() -> Maker:
-    made: list[tuple[GateStore, Events]] = []
-
-    def make(owner: str, settings: Settings) -> Made:
-        if not made:
-            events = LocalEvents()
-            made.append((LocalGates(settings, owner, events), events))
-        return *made[0], [made[0][0].close]
-
-    return make
-
-
-def fakeredis_maker() -> Maker:
-    server = fakeredis.FakeServer()
-
-    def make(owner: str, settings: Settings) -> Made:
-        control = fakeredis.FakeRedis(server=server, decode_responses=True)
-        return redis_store(Connection(settings, control=control, blobs=fakeredis.FakeRedis(server=server)), owner)
-
-    return make
-
-
-def redis_maker(url: str) -> Maker:
-    return lambda owner, settings: redis_store(Connection(replace(settings, store_url=url)), owner)
-
-
-def gate(**fields: object) -> Gate:
-    return Gate(id=uuid.uuid4().hex, **fields)  # type: ignore[arg-type]
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.01)
+__all__ = ["shared", "shop"]
 
 
 def test_an_open_gate_is_listed_with_everything_that_a_person_needs(shop: Shop) -> None:

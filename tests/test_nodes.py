@@ -451,11 +451,39 @@ async def test_an_owner_that_was_fenced_applies_nothing(
     waiting = store.gates._live[gate]  # type: ignore[attr-defined]
     monkeypatch.setattr(waiting, "apply", fenced)
     if seen == "nothing":
+        monkeypatch.setattr(type(waiting), "settled", True)
         waiting.wake()
     else:
         store.gates.decide(gate, make_decision("route", 1))
     await ends(task, Fenced)
     assert store.buses.heads() == []
+
+
+async def test_a_decision_that_is_taken_back_is_not_carried_out_and_the_node_waits_for_another_one(
+    door: Door, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    task = run(image=image())
+    (gate,) = await opened(door)
+    waiting = store.gates._live[gate]  # type: ignore[attr-defined]
+    first, apply = make_decision("route", 1), waiting.apply
+    refused = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow() -> Any:
+        # The owner has seen the decision, and is on its way to acknowledge it.
+        monkeypatch.setattr(waiting, "apply", apply)
+        store.gates.take_back(gate, first.id)
+        loop.call_soon_threadsafe(refused.set)
+        return apply()
+
+    monkeypatch.setattr(waiting, "apply", slow)
+    store.gates.decide(gate, first)
+    await asyncio.wait_for(refused.wait(), 10)
+    assert store.gates.get(gate).status == "waiting"
+    assert not task.done()
+    store.gates.decide(gate, make_decision("route", 2))
+    outputs = await asyncio.wait_for(task, 10)
+    assert [isinstance(output, torch.Tensor) for output in outputs[1:3]] == [False, True]
 
 
 async def test_a_gate_to_resume_that_is_not_there_is_an_error(door: Door):

@@ -15,7 +15,7 @@ from ..keys import Keys
 from .record import Gate
 
 UNNAMED = 3600
-"""Seconds that bytes live which no record names, and the images of a gate that has ended."""
+"""Seconds that bytes live which no record names."""
 
 BURST = 8 * 1024 * 1024
 """Bytes sent before the answers are read."""
@@ -68,12 +68,13 @@ class GateBlobs:
                 pipe.persist(key)
             pipe.execute()
 
-    def expire(self, gate: Gate, keep: float) -> None:
-        """Lets the bytes of an ended gate go: the images soon, preview and mask with the record (``keep`` seconds)."""
+    def expire(self, gate: Gate, keep: float, keep_images: float) -> None:
+        """Lets the bytes of an ended gate go: the images, and preview and mask with the record, in so many seconds."""
         with self._connection.available():
             pipe = self._connection.blobs.pipeline(transaction=False)
             for key in self._named(gate):
-                pipe.expire(key, UNNAMED if ":image:" in key else int(keep))
+                seconds = min(keep, keep_images) if ":image:" in key else keep
+                pipe.pexpire(key, int(seconds * 1000))
             pipe.execute()
 
     def preview(self, gate_id: str) -> bytes:

@@ -43,6 +43,7 @@ def from_fields(gate_id: str, row: Mapping[str, str], orphaned: bool = False) ->
             kind=row["decision_kind"],
             route=int(row.get("decision_route") or 0),
             by=row.get("decision_by", ""),
+            where=row.get("decision_where", ""),
             text=row.get("decision_text", ""),
             mask=row.get("decision_mask", ""),
             at=int(row.get("decision_at") or 0),

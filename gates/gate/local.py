@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Conflict, GateBusy, GateNotFound, TooLarge
+from ..decisions.record import LogWriter
+from ..errors import Conflict, GateBusy, GateNotFound, StoreUnavailable, TooLarge
 from ..events import Events
-from ..names import check_gate_id
+from ..names import check_decision_id, check_gate_id, clean_text
 from ..settings import Settings
 from . import steps
 from .record import ENDED, Decision, Gate
@@ -23,14 +24,19 @@ from .waiting import Waiting, as_opened
 MAX_REMEMBERED = 1000
 """Gates that ended and are still listed; without Redis their images are in memory only, and dropped."""
 
+LOG_AGAIN = 1.0
+"""Seconds between two attempts to log on a disk that is full."""
+
 log = logging.getLogger(__name__)
 
 
 class LocalGates:
     """See :class:`record.GateStore`. One thread keeps the deadlines."""
 
-    def __init__(self, settings: Settings, owner: str, events: Events) -> None:
+    def __init__(self, settings: Settings, owner: str, events: Events, journal: LogWriter) -> None:
+        """``journal`` is the decision log."""
         self._settings = settings
+        self._journal = journal
         self._owner = owner
         self._events = events
         self._live: dict[str, Waiting] = {}
@@ -43,7 +49,7 @@ class LocalGates:
     def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> Waiting:
         """See :class:`record.GateStore`."""
         opened = replace(as_opened(gate, self._owner, self._settings, timeout), rev=1)
-        waiting = Waiting(opened, preview, timeout, mask, self._changed)
+        waiting = Waiting(opened, preview, timeout, mask, self._changed, self._journal)
         with self._lock:
             if gate.id in self._ended:
                 raise steps.gate_closed(self._ended[gate.id][1].gate)
@@ -82,6 +88,15 @@ class LocalGates:
     def decide(self, gate_id: str, decision: Decision) -> Gate:
         """See :class:`record.GateStore`."""
         return self._held(gate_id).decide(decision)
+
+    def take_back(self, gate_id: str, decision_id: str, by: str = "", where: str = "") -> Gate:
+        """See :class:`record.GateStore`."""
+        check_decision_id(decision_id)
+        gate = self._held(gate_id).take_back(decision_id, clean_text(by, "by"), clean_text(where, "where"))
+        with self._lock:
+            # Its deadline counts again.
+            self._wake.notify()
+        return gate
 
     def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
         """See :class:`record.GateStore`."""
@@ -158,9 +173,14 @@ class LocalGates:
                 if nearest is None or nearest > 0:
                     self._wake.wait(nearest)
                     continue
-            for waiting in waiting_for:
-                if (waiting.remaining() or 0.0) <= 0:
-                    decide_at_deadline(waiting)
+            try:
+                for waiting in waiting_for:
+                    if (waiting.remaining() or 0.0) <= 0:
+                        decide_at_deadline(waiting)
+            except StoreUnavailable as error:
+                log.warning("gatebus: what a deadline decides can't be logged; trying again: %s", error.message)
+                with self._lock:
+                    self._wake.wait(LOG_AGAIN)
 
 
 def decide_at_deadline(waiting: Waiting) -> None:

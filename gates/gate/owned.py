@@ -12,19 +12,19 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from ..decisions.record import LogWriter
 from ..errors import Conflict, GateBusy, GateNotFound, StoreUnavailable, TooLarge
 from . import steps
 from .blobs import GateBlobs
-from .fields import from_fields, layout_field, to_fields
+from .fields import from_fields, to_fields
+from .keeping import Keeping
 from .record import Decision, Gate
 from .redis_steps import GateSteps, decision_arguments
 from .redis_waiting import RedisWaiting, fenced
 from .sweeper import Sweeper
-from .waiting import deadline_decision
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,16 @@ ANNOUNCE_AGAIN = 15.0
 class OwnedGates:
     """Opens gates in Redis and waits on them; every method may be called from any thread."""
 
-    def __init__(self, redis: GateSteps, blobs: GateBlobs, owner: str) -> None:
+    def __init__(self, redis: GateSteps, blobs: GateBlobs, owner: str, journal: LogWriter) -> None:
         self._redis = redis
+        self._journal = journal
         self._blobs = blobs
         self._settings = redis.settings
         self._owner = owner
         self._waiting: dict[str, RedisWaiting] = {}
         self._closing: dict[str, tuple[RedisWaiting, str]] = {}
-        self._sweeper = Sweeper(redis, self.expire)
+        self.keeping = Keeping(redis, blobs)
+        self._sweeper = Sweeper(redis, self.keeping.expire)
         self._epoch = ""
         self._epoch_changed = -ANNOUNCE_AGAIN
         self._lock = threading.Lock()
@@ -50,7 +52,6 @@ class OwnedGates:
         self._look_at_all = True
         self._wake = threading.Event()
         self._closed = threading.Event()
-        self._background = ThreadPoolExecutor(2, thread_name_prefix="gatebus-gate-images")
         self._thread = threading.Thread(target=self._run, name="gatebus-gates", daemon=True)
         self._thread.start()
 
@@ -71,7 +72,7 @@ class OwnedGates:
 
     def open(self, gate: Gate, preview: bytes, timeout: float, mask: bytes | None) -> RedisWaiting:
         """Announces the gate, or keeps it in this process until Redis is back; see :class:`record.GateStore`."""
-        waiting = RedisWaiting(self, gate, preview, timeout, mask)
+        waiting = RedisWaiting(self, gate, preview, timeout, mask, self._journal)
         with self._lock:
             if gate.id in self._waiting:
                 raise GateBusy("This process waits on that gate already", gate=gate.id)
@@ -101,7 +102,7 @@ class OwnedGates:
         self._wake.set()
         if self._thread is not threading.current_thread():
             self._thread.join(3)
-        self._background.shutdown(wait=False, cancel_futures=True)
+        self.keeping.close()
 
     def hint(self, gate_id: str | None) -> None:
         """Looks soon: at the gate, or at all of them when anything may have been missed. Never blocks."""
@@ -139,10 +140,8 @@ class OwnedGates:
         for _ in range(3):
             gate, decision = waiting.gate, waiting.decision
             if decision is None:
-                raise Conflict("The gate is not decided", gate=gate.id)
-            code, row = self._redis.confirmed(
-                "APPLY", gate.id, self._owner, gate.fence, decision.id, self._redis.keep_ms
-            )
+                raise steps.not_decided(gate)
+            code, row = self._redis.confirmed("APPLY", gate.id, self._owner, gate.fence, decision.id, *self._redis.kept)
             if code == "FENCED":
                 self.forget(waiting)
                 raise fenced(from_fields(gate.id, row))
@@ -150,14 +149,17 @@ class OwnedGates:
                 self._announce(waiting, recovered=True)
             elif code == "UNDECIDED":
                 # Redis went back to an older state; what this process saw was answered as made.
-                self._redis.run("DECIDE", gate.id, *decision_arguments(decision), self._redis.keep_ms)
+                self._redis.run("DECIDE", gate.id, *decision_arguments(decision), *self._redis.kept)
+            elif code == "TAKEN":
+                waiting.see(from_fields(gate.id, row))
+                raise steps.taken_back(waiting.gate)
             elif code == "OTHER":
                 waiting.see(from_fields(gate.id, row))
             else:
                 ended = from_fields(gate.id, row)
                 waiting.see(ended)
                 self.forget(waiting)
-                self.expire(ended)
+                self.keeping.expire(ended)
                 return ended.decision or decision
         raise StoreUnavailable("Redis does not keep the gate's decision; trying again", gate=waiting.gate.id)
 
@@ -168,41 +170,9 @@ class OwnedGates:
             self._closing[waiting.gate.id] = (waiting, outcome)
         self._wake.set()
 
-    def store_image(self, waiting: RedisWaiting) -> None:
-        """Stores the whole image; when Redis is away, the look that finds it back tries again."""
-        encoded = waiting.encoded
-        if encoded is None or not waiting.live or not waiting.announced:
-            return
-        try:
-            self._blobs.put_image(waiting.gate, encoded)
-            gate = self._redis.change(waiting.gate.id, "layout", layout_field(encoded.layout))
-            waiting.image_stored = True
-            self._blobs.persist(gate)
-            waiting.see(gate)
-        except StoreUnavailable as error:
-            log.info("gatebus: the image of gate %s is stored later: %s", waiting.gate.id, error)
-        except (Conflict, GateNotFound) as error:
-            log.debug("gatebus: the image of gate %s came too late: %s", waiting.gate.id, error)
-
     def painted_mask(self, gate_id: str, token: str) -> bytes:
         """The mask of that token; raises GateNotFound."""
         return self._blobs.mask(gate_id, token)
-
-    def expire(self, gate: Gate) -> None:
-        """Lets the bytes of an ended gate go, in the background."""
-        self._submit(self._expire, gate)
-
-    def _expire(self, gate: Gate) -> None:
-        try:
-            self._blobs.expire(gate, self._settings.keep_decided)
-        except StoreUnavailable:
-            # Nobody asks for these bytes again; only space is at stake, so it waits for Redis.
-            if not self._closed.wait(self._settings.tick):
-                self._submit(self._expire, gate)
-
-    def _submit(self, step: Callable[..., None], *arguments: Any) -> None:
-        if not self._closed.is_set():
-            self._background.submit(_logged, step, *arguments)
 
     # -- the look -------------------------------------------------------------------------
     def _run(self) -> None:
@@ -256,7 +226,8 @@ class OwnedGates:
                 waiting.fence_off(gate)
                 return
             # A record without the decision that was seen is an older one: apply() puts it right.
-            if gate.decision is not None or waiting.decision is None:
+            seen = waiting.decision
+            if gate.decision is not None or seen is None or steps.was_taken_back(gate, seen.id):
                 if gate.mask and gate.mask != waiting.gate.mask:
                     waiting.painted = self._blobs.mask(gate_id, gate.mask)
                 waiting.see(gate)
@@ -267,7 +238,7 @@ class OwnedGates:
             self._blobs.persist(waiting.gate)
             waiting.unsettled = False
         if waiting.encoded is not None and not waiting.image_stored and not waiting.gate.layout:
-            self._submit(self.store_image, waiting)
+            self.keeping.store_later(waiting)
 
     def _announce(self, waiting: RedisWaiting, recovered: bool = False) -> None:
         """Opens the gate in Redis; ``recovered`` when Redis had it and lost it."""
@@ -289,6 +260,7 @@ class OwnedGates:
             int(recovered),
             gate.prompt_id,
             gate.node_id,
+            self._settings.decision_log,
         ]
         # The record names the image's parts only when they are (again) there.
         for field, value in to_fields(replace(gate, layout=None)).items():
@@ -304,7 +276,7 @@ class OwnedGates:
         waiting.unsettled = True
         waiting.see(from_fields(gate.id, row))
         if waiting.encoded is not None:
-            self._submit(self.store_image, waiting)
+            self.keeping.store_later(waiting)
 
     def _notice_epoch(self) -> None:
         epoch = self._redis.epoch()
@@ -316,13 +288,13 @@ class OwnedGates:
         with self._lock:
             closing = dict(self._closing)
         for gate_id, (waiting, outcome) in closing.items():
-            code, row = self._redis.run("CLOSE", gate_id, self._owner, waiting.gate.fence, outcome, self._redis.keep_ms)
+            code, row = self._redis.run("CLOSE", gate_id, self._owner, waiting.gate.fence, outcome, *self._redis.kept)
             with self._lock:
                 self._closing.pop(gate_id, None)
             if row:
                 waiting.see(from_fields(gate_id, row))
             if code == "OK":
-                self.expire(waiting.gate)
+                self.keeping.expire(waiting.gate)
 
     def _nearest_deadline(self) -> float:
         left = [waiting.remaining() for waiting in self.all().values() if waiting.decision is None]
@@ -332,7 +304,7 @@ class OwnedGates:
         for waiting in self.all().values():
             remaining = waiting.remaining()
             if waiting.decision is None and remaining is not None and remaining <= 0:
-                decision = deadline_decision(waiting.gate)
+                decision = waiting.deadline_decision()
                 try:
                     if not waiting.decide_here(decision):
                         self.decide(waiting, decision)

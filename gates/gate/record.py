@@ -6,12 +6,14 @@ is its owner and holds a :class:`Waiter`; anyone else knows only its id.
 The life of a gate::
 
     waiting ──decide──> decided ──apply──> applied
-       │  ╲                  ╲──close──> cancelled      (decided, but the prompt had ended)
+       │  ╲  <─take back─┘   ╲──close──> cancelled      (decided, but the prompt had ended)
        │   ╲──(the owner's lease ran out)── orphaned: still decidable, and to be adopted
        ├──cancel──> cancelled
        └──deadline without a route──> expired
 
-``orphaned`` is read from the lease, never stored. The first decision wins; it is made once.
+``orphaned`` is read from the lease, never stored. The first decision wins; it is made once. A route
+can be taken back until it is applied; the gate then waits as before, and that decision, should it
+arrive once more, is not made again. A cancel takes effect at once, and so stays.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Decision:
     route: int = 0
     """1 to 10 for ``route``, otherwise 0."""
     by: str = ""
+    where: str = ""
+    """Which way it came, as the server that took it saw it: ``ADDRESS via INSTANCE`` or ``command on HOST``."""
     text: str = ""
     mask: str = ""
     """The token of the mask painted at the gate, "" when none was."""
@@ -57,7 +61,7 @@ class Decision:
         return (self.kind, self.route, self.text) == (other.kind, other.route, other.text)
 
 
-def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: str = "") -> Decision:
+def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: str = "", where: str = "") -> Decision:
     """A checked decision, with a fresh id when none is given; raises InvalidInput, InvalidName or TooLarge."""
     if kind == "route":
         check_int(route, "route", 1, MAX_ROUTES)
@@ -68,6 +72,7 @@ def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: s
         kind=kind,
         route=route,
         by=clean_text(by, "by"),
+        where=clean_text(where, "where"),
         text=clean_text(text, "text", TEXT_LIMIT),
     )
 
@@ -112,6 +117,8 @@ class Gate:
     batch: int = 0
     layout: Layout | None = None
     """How the whole image is stored (``codec.py``); None until it has followed the preview."""
+    digest: str = ""
+    """SHA-256 of the stored image (``decisions/record.py``), "" until it is known."""
     mask: str = ""
     """The token of the mask painted so far, "" for none."""
     send_id: str = ""
@@ -121,6 +128,8 @@ class Gate:
     recovered: bool = False
     """Whether it was announced again after its store had lost it."""
     decision: Decision | None = None
+    taken_back: str = ""
+    """Ids of decisions that were taken back, the last one last, with spaces between."""
     outcome: str = ""
     """How it ended: ``applied``, or why nothing was applied (``interrupted``, ``error``, ``shutdown``)."""
     ended: int = 0
@@ -145,7 +154,7 @@ class Waiter(Protocol):
 
     @property
     def decision(self) -> Decision | None:
-        """The decision, as soon as this process has seen it."""
+        """The decision, as soon as this process has seen it; None again when it was taken back."""
         ...
 
     def wait(self, timeout: float | None = None) -> Decision | None:
@@ -153,11 +162,17 @@ class Waiter(Protocol):
         ...
 
     def on_decision(self, callback: Callable[[], None]) -> None:
-        """Calls back once (from any thread; at once when it is there already); it must not block."""
+        """Calls back once (from any thread; at once when it is there already); it must not block.
+
+        The decision may be taken back until :meth:`apply` has returned.
+        """
         ...
 
     def store_image(self, image: Encoded) -> None:
-        """Stores the whole image, so that others can zoom and a crash loses nothing."""
+        """Stores the whole image, so that others can zoom and a crash loses nothing; logs its digest.
+
+        Of a gate that has ended it is kept for ``keep_images`` seconds.
+        """
         ...
 
     def mask(self) -> bytes | None:
@@ -167,8 +182,8 @@ class Waiter(Protocol):
     def apply(self) -> Decision:
         """Acknowledges the decision and returns it; only then may the route be taken.
 
-        Repeatable. Raises Fenced when another owner has the gate, StoreUnavailable when the
-        store does not answer (call again).
+        Repeatable. Raises TakenBack when there is none any more (wait again), Fenced when another
+        owner has the gate, StoreUnavailable when the store does not answer (call again).
         """
         ...
 
@@ -216,7 +231,17 @@ class GateStore(Protocol):
 
         A repeat (the same id, or another that says the same) is answered as success. Raises
         AlreadyDecided with the standing decision, GateClosed, InvalidInput when the gate has
-        no such route. After StoreUnavailable the outcome is unknown: repeat with the same id.
+        no such route, TakenBack when that very decision was taken back. After StoreUnavailable
+        the outcome is unknown: repeat with the same id.
+        """
+        ...
+
+    def take_back(self, gate_id: str, decision_id: str, by: str = "", where: str = "") -> Gate:
+        """Takes the decision of that id back, in one atomic step: the gate waits again, its deadline runs on.
+
+        A repeat is answered as success. Raises GateClosed when it is too late (it was applied),
+        AlreadyDecided when another decision stands, Conflict when none does, or when it is no
+        person's choice of a route: a cancel takes effect at once, a deadline stays passed.
         """
         ...
 

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from .. import codec
 from ..connection import Connection
+from ..decisions.record import LogWriter
 from ..errors import GateNotFound, StoreUnavailable
 from ..keys import Keys
 from ..listener import Listener
-from ..names import check_gate_id
+from ..names import check_decision_id, check_gate_id, clean_text
 from .blobs import GateBlobs
 from .owned import OwnedGates
 from .record import ENDED, Decision, Gate
@@ -30,13 +31,14 @@ from .waiting import as_opened, frame_not_found
 class RedisGates:
     """See :class:`record.GateStore`."""
 
-    def __init__(self, connection: Connection, keys: Keys, listener: Listener, owner: str) -> None:
+    def __init__(self, connection: Connection, keys: Keys, listener: Listener, owner: str, journal: LogWriter) -> None:
+        """``journal`` takes what is decided here about gates that nobody else can know of."""
         self._keys = keys
         self._settings = connection.settings
         self._owner = owner
         self._redis = GateSteps(connection, keys)
         self._blobs = GateBlobs(connection, keys)
-        self._owned = OwnedGates(self._redis, self._blobs, owner)
+        self._owned = OwnedGates(self._redis, self._blobs, owner, journal)
         listener.subscribe(keys.gates, self._owned.hint)
 
     def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> RedisWaiting:
@@ -89,7 +91,23 @@ class RedisGates:
         except GateNotFound:
             raise self._missing(gate_id) from None
         if gate.status in ENDED:
-            self._owned.expire(gate)
+            self._owned.keeping.expire(gate)
+        return gate
+
+    def take_back(self, gate_id: str, decision_id: str, by: str = "", where: str = "") -> Gate:
+        """See :class:`record.GateStore`."""
+        check_gate_id(gate_id)
+        check_decision_id(decision_id)
+        by, where = clean_text(by, "by"), clean_text(where, "where")
+        waiting = self._owned.get(gate_id)
+        if waiting is not None and waiting.take_back_here(decision_id, by, where):
+            return waiting.gate
+        try:
+            gate = self._redis.take_back(gate_id, decision_id, by, where)
+        except GateNotFound:
+            raise self._missing(gate_id) from None
+        if waiting is not None:
+            waiting.see(gate)
         return gate
 
     def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
@@ -106,6 +124,9 @@ class RedisGates:
             raise self._missing(gate_id) from None
         self._blobs.persist(gate)
         self._blobs.drop_mask(gate_id, before.mask)
+        if waiting is None and (after := self.get(gate_id)).status in ENDED:
+            # It ended between these steps, and what persists would stay for ever.
+            self._owned.keeping.expire(after)
         if waiting is not None:
             with waiting.lock:
                 waiting.painted = png

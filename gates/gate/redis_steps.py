@@ -30,7 +30,7 @@ class GateSteps:
         self._scripts = {
             name: connection.script(getattr(scripts, name))
             for name in (
-                *("OPEN", "LOOK", "DECIDE", "APPLY", "CLOSE", "SET", "ORPHAN"),
+                *("OPEN", "LOOK", "DECIDE", "TAKE_BACK", "APPLY", "CLOSE", "SET", "IMAGE", "ORPHAN"),
                 *("OVERDUE", "INDEX", "RECORD", "COUNT"),
             )
         }
@@ -39,6 +39,11 @@ class GateSteps:
     def keep_ms(self) -> int:
         """Milliseconds for which a gate that ended is remembered."""
         return int(self.settings.keep_decided * 1000)
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """What remains of a decision: the gate for so many milliseconds, and so many entries of the log (0: all)."""
+        return self.keep_ms, self.settings.decision_log
 
     @property
     def lease_ms(self) -> int:
@@ -88,7 +93,7 @@ class GateSteps:
 
     def decide(self, gate_id: str, decision: Decision) -> Gate:
         """Makes the decision; see :class:`record.GateStore`."""
-        code, row = self.confirmed("DECIDE", gate_id, *decision_arguments(decision), self.keep_ms)
+        code, row = self.confirmed("DECIDE", gate_id, *decision_arguments(decision), *self.kept)
         if code == "MISSING":
             raise GateNotFound("No gate has that id", gate=gate_id)
         gate = from_fields(gate_id, row)
@@ -96,9 +101,42 @@ class GateSteps:
             raise steps.already_decided(gate)
         if code == "ENDED":
             raise steps.gate_closed(gate)
+        if code == "TAKEN":
+            raise steps.taken_back(gate)
         if code == "NOROUTE":
             raise steps.no_such_route(gate, decision)
         return gate
+
+    def take_back(self, gate_id: str, decision_id: str, by: str, where: str) -> Gate:
+        """Takes the decision back; see :class:`record.GateStore`."""
+        arguments = (decision_id, by, where, steps.TAKEN_BACK_IDS, self.settings.decision_log)
+        code, row = self.confirmed("TAKE_BACK", gate_id, *arguments)
+        if code == "MISSING":
+            raise GateNotFound("No gate has that id", gate=gate_id)
+        gate = from_fields(gate_id, row)
+        if code == "OTHER":
+            raise steps.already_decided(gate)
+        if code == "ENDED":
+            raise steps.gate_closed(gate)
+        if code == "STAYS":
+            raise steps.stays(gate)
+        if code == "UNDECIDED":
+            raise steps.undecided(gate)
+        return gate
+
+    def leaving(self, most: int = 1000) -> list[str]:
+        """Ids of gates that ended and whose record and bytes still have no expiry, the first ones to end first."""
+        with self.connection.available():
+            ids: list[str] = self.connection.control.zrange(self.keys.leaving, 0, most - 1)
+        return ids
+
+    def left(self, gate_id: str) -> None:
+        """Lets the record of an ended gate expire, after its bytes."""
+        with self.connection.available():
+            pipe = self.connection.control.pipeline(transaction=False)
+            pipe.pexpire(self.keys.gate(gate_id), self.keep_ms)
+            pipe.zrem(self.keys.leaving, gate_id)
+            pipe.execute()
 
     def change(self, gate_id: str, field: str, value: str, undecided: bool = False) -> Gate:
         """Sets a field of a live gate, ``undecided``: only before its decision; raises AlreadyDecided or GateClosed."""
@@ -158,7 +196,8 @@ class GateSteps:
 
     def _keys_of(self, gate_id: str) -> list[str]:
         keys = self.keys
-        return [keys.gate(gate_id), keys.gates, keys.leases, keys.deadlines, keys.events, keys.ended]
+        indexes = [keys.gates, keys.leases, keys.deadlines, keys.events, keys.ended, keys.decisions, keys.leaving]
+        return [keys.gate(gate_id), *indexes]
 
 
 def parsed(reply: list[str]) -> Reply:
@@ -168,4 +207,4 @@ def parsed(reply: list[str]) -> Reply:
 
 def decision_arguments(decision: Decision) -> list[str | int]:
     """The decision as DECIDE takes it."""
-    return [decision.id, decision.kind, decision.route, decision.by, decision.text]
+    return [decision.id, decision.kind, decision.route, decision.by, decision.text, decision.where]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import codec
+from ..decisions.record import LogWriter
 from ..errors import Fenced
 from .record import Decision, Gate
 from .waiting import Waiting
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
 class RedisWaiting(Waiting):
     """The owner's side of a gate in Redis; see :class:`record.Waiter`."""
 
-    def __init__(self, owned: OwnedGates, gate: Gate, preview: bytes, timeout: float, mask: bytes | None) -> None:
-        super().__init__(gate, preview, timeout, mask, lambda gate: None)
+    def __init__(
+        self,
+        owned: OwnedGates,
+        gate: Gate,
+        preview: bytes,
+        timeout: float,
+        mask: bytes | None,
+        journal: LogWriter,
+    ) -> None:
+        super().__init__(gate, preview, timeout, mask, lambda gate: None, journal)
         self._owned = owned
+        self._fenced: Gate | None = None
         self.opening = True
         """Until its opener is done with it; no look comes between."""
         self.announced = False
@@ -28,12 +38,16 @@ class RedisWaiting(Waiting):
         self.image_stored = False
         self.deciding = 0
         """Decisions under way in this process, each of which sees its own outcome."""
-        self._fenced: Gate | None = None
 
     @property
     def awaits_news(self) -> bool:
         """Whether a look would tell what is not known here already: a hint may be of this process's own making."""
         return self.decision is None and not self.deciding
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to wait for; also when another owner has it."""
+        return super().settled or self._fenced is not None
 
     def decide_here(self, decision: Decision) -> bool:
         """Makes the decision when nobody else can know of the gate; otherwise does nothing and returns False."""
@@ -41,6 +55,14 @@ class RedisWaiting(Waiting):
             if self.announced:
                 return False
             self.decide(decision)
+            return True
+
+    def take_back_here(self, decision_id: str, by: str, where: str) -> bool:
+        """Takes the decision back when nobody else can know of the gate; otherwise returns False."""
+        with self.lock:
+            if self.announced:
+                return False
+            self.take_back(decision_id, by, where)
             return True
 
     def set_mask_here(self, png: bytes | None) -> bool:
@@ -58,7 +80,7 @@ class RedisWaiting(Waiting):
             if not self.announced:
                 super().store_image(image)
                 return
-        self._owned.store_image(self)
+        self._owned.keeping.store(self)
 
     def mask(self) -> bytes | None:
         """See :class:`record.Waiter`; raises StoreUnavailable, or GateNotFound when the mask is lost."""

@@ -5,61 +5,25 @@ Every script gets, in this order::
     KEYS[1] - the gate's hash          KEYS[4] - deadlines (sorted set)
     KEYS[2] - live gates (sorted set)  KEYS[5] - events (stream)
     KEYS[3] - leases (sorted set)      KEYS[6] - ended gates (sorted set)
+    KEYS[7] - the decision log         KEYS[8] - ended gates whose bytes still have no expiry (sorted set)
     ARGV[1] - the gate's id            ARGV[2] - events that the stream keeps
 
 and answers {code, field, value, field, value, ...}: the code says what happened, the fields are
 the whole record after it. Times are the server's, in milliseconds.
 
-The first write of DECIDE, APPLY and CLOSE is a ZREM: when Redis is out of memory it refuses a
+The first write of DECIDE, TAKE_BACK, APPLY and CLOSE is a ZREM: when Redis is out of memory it refuses a
 script whose first write needs memory, but lets one run whole that began without need of any.
 """
 
 from __future__ import annotations
 
-_PRELUDE = """
-local gate, id = KEYS[1], ARGV[1]
-
-local function now()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
-local function changed()
-  local rev = redis.call('HINCRBY', gate, 'rev', 1)
-  local data = cjson.encode({rev = rev, status = redis.call('HGET', gate, 'status')})
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'type', 'gate', 'id', id, 'data', data)
-  redis.call('PUBLISH', KEYS[5], '')
-  redis.call('PUBLISH', KEYS[2], id)
-end
-
-local function answer(code)
-  local reply = redis.call('HGETALL', gate)
-  table.insert(reply, 1, code)
-  return reply
-end
-
-local function finish(status, outcome, keep)
-  local at = now()
-  redis.call('ZREM', KEYS[4], id)
-  redis.call('ZREM', KEYS[3], id)
-  redis.call('ZREM', KEYS[2], id)
-  redis.call('HSET', gate, 'status', status, 'outcome', outcome, 'ended', at)
-  redis.call('ZADD', KEYS[6], at, id)
-  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at - keep)
-  redis.call('PEXPIRE', gate, keep)
-  changed()
-end
-
-local function has_ended(status)
-  return status == 'applied' or status == 'cancelled' or status == 'expired'
-end
-"""
+from .prelude import PRELUDE
 
 # ARGV[3] owner, [4] instance, [5] lease ms, [6] ms to the deadline or 0, [7] 1 to announce again what was lost,
-# [8] prompt_id, [9] node_id, [10..] field, value, ... of the whole record
+# [8] prompt_id, [9] node_id, [10] entries that the log keeps or 0 for all, [11..] field, value, ... of the whole record
 # OK: opened (or was, by this owner) | ADOPTED | BUSY: another owner lives | ENDED
 OPEN = (
-    _PRELUDE
+    PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'owner')
 local at = now()
@@ -79,13 +43,15 @@ if row[1] then
   return answer('ADOPTED')
 end
 local fields = {}
-for i = 10, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 11, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('HSET', KEYS[1], 'owner', ARGV[3], 'instance', ARGV[4], 'recovered', ARGV[7])
 if ARGV[7] == '0' then redis.call('HSET', KEYS[1], 'opened', at) end
 local opened = redis.call('HGET', KEYS[1], 'opened')
 redis.call('ZADD', KEYS[2], opened, id)
 redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+-- The log was lost with the gate: what was decided is decided still.
+if ARGV[7] == '1' and redis.call('HGET', KEYS[1], 'decision_id') then log_decision(ARGV[10]) end
 if ARGV[6] ~= '0' then
   redis.call('HSET', KEYS[1], 'deadline', at + ARGV[6])
   if not redis.call('HGET', KEYS[1], 'decision_id') then redis.call('ZADD', KEYS[4], at + ARGV[6], id) end
@@ -95,11 +61,11 @@ return answer('OK')
 """
 )
 
-# Many gates in one script: a cluster pipelines none. KEYS[7..] - the hashes of the second gate and of those behind it
+# Many gates in one script: a cluster pipelines none. KEYS[9..] - the hashes of the second gate and of those behind it
 # ARGV[3] owner, [4] lease ms, then for each gate: id, fence, ms to the deadline or -1, the rev that the owner knows
 # One answer a gate. SAME: nothing new (no fields follow) | OK | MISSING: the data set was lost | FENCED | ENDED
 LOOK = (
-    _PRELUDE
+    PRELUDE
     + """
 local at = now()
 
@@ -122,21 +88,23 @@ end
 local answers = {}
 for i = 5, #ARGV, 4 do
   local number = (i - 1) / 4
-  gate, id = KEYS[number == 1 and 1 or number + 5], ARGV[i]
+  gate, id = KEYS[number == 1 and 1 or number + 7], ARGV[i]
   answers[number] = look(ARGV[i + 1], ARGV[i + 2], ARGV[i + 3])
 end
 return answers
 """
 )
 
-# ARGV[3] decision id, [4] kind, [5] route, [6] by, [7] text, [8] ms to keep a gate that ends here
-# OK | SAME: this repeats the decision that stands | OTHER: another one stands | ENDED | NOROUTE | MISSING
+# ARGV[3] decision id, [4] kind, [5] route, [6] by, [7] text, [8] where, [9] ms to keep a gate that ends here,
+# [10] entries that the log keeps or 0 for all
+# OK | SAME: this repeats the decision that stands | OTHER: another one stands | TAKEN: this one was taken back | ENDED
+# | NOROUTE | MISSING
 # A cancel of a gate whose owner is gone ends it: nobody is there to acknowledge.
 DECIDE = (
-    _PRELUDE
+    PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'decision_route', 'decision_text',
-                       'routes', 'mask')
+                       'routes', 'mask', 'taken_back')
 if not row[1] then return {'MISSING'} end
 if row[2] then
   if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]) then
@@ -146,15 +114,17 @@ if row[2] then
   return answer('OTHER')
 end
 if has_ended(row[1]) then return answer('ENDED') end
+if was_taken_back(row[8], ARGV[3]) then return answer('TAKEN') end
 if tonumber(ARGV[5]) > tonumber(row[6]) then return answer('NOROUTE') end
 redis.call('ZREM', KEYS[4], id)
 local at = now()
 redis.call('HSET', KEYS[1], 'status', 'decided', 'decision_id', ARGV[3], 'decision_kind', ARGV[4],
            'decision_route', ARGV[5], 'decision_by', ARGV[6], 'decision_text', ARGV[7],
-           'decision_mask', row[7] or '', 'decision_at', at)
+           'decision_where', ARGV[8], 'decision_mask', row[7] or '', 'decision_at', at)
+log_decision(ARGV[10])
 local lease = redis.call('ZSCORE', KEYS[3], id)
 if ARGV[4] ~= 'route' and not (lease and tonumber(lease) > at) then
-  finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[8]))
+  finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[9]), ARGV[10])
 else
   changed()
 end
@@ -162,33 +132,61 @@ return answer('OK')
 """
 )
 
-# ARGV[3] owner, [4] fence, [5] decision id, [6] ms to keep
-# OK (also when repeated) | UNDECIDED: the decision was lost | OTHER: another one stands | FENCED | MISSING
-APPLY = (
-    _PRELUDE
+# ARGV[3] decision id, [4] by, [5] where, [6] ids that are remembered, [7] entries that the log keeps or 0 for all
+# OK | SAME: it was taken back before | OTHER: another one stands | STAYS: no person's route | UNDECIDED
+# | ENDED | MISSING
+TAKE_BACK = (
+    PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'decision_id', 'decision_kind')
+local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'taken_back', 'deadline')
+if not row[1] then return {'MISSING'} end
+if has_ended(row[1]) then return answer('ENDED') end
+if not row[2] then return answer(was_taken_back(row[4], ARGV[3]) and 'SAME' or 'UNDECIDED') end
+if row[2] ~= ARGV[3] then return answer('OTHER') end
+if row[3] ~= 'route' or row[2] == 'deadline:' .. id then return answer('STAYS') end
+redis.call('ZREM', KEYS[4], id)
+redis.call('HDEL', KEYS[1], 'decision_id', 'decision_kind', 'decision_route', 'decision_by', 'decision_text',
+           'decision_where', 'decision_mask', 'decision_at')
+local ids = {}
+for taken in string.gmatch(row[4] or '', '%S+') do ids[#ids + 1] = taken end
+ids[#ids + 1] = ARGV[3]
+local first = math.max(1, #ids - ARGV[6] + 1)
+redis.call('HSET', KEYS[1], 'status', 'waiting', 'taken_back', table.concat(ids, ' ', first))
+if row[5] and row[5] ~= '0' then redis.call('ZADD', KEYS[4], row[5], id) end
+log(ARGV[7], 'take-back', now(), ARGV[3], {by = ARGV[4], where = ARGV[5]})
+changed()
+return answer('OK')
+"""
+)
+
+# ARGV[3] owner, [4] fence, [5] decision id, [6] ms to keep, [7] entries that the log keeps or 0 for all
+# OK (also when repeated) | TAKEN: it was taken back, and the gate waits | UNDECIDED: the decision was lost
+# | OTHER: another one stands | FENCED | MISSING
+APPLY = (
+    PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'decision_id', 'decision_kind', 'taken_back')
 if not row[1] then return {'MISSING'} end
 if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
-if not row[4] then return answer('UNDECIDED') end
+if not row[4] then return answer(was_taken_back(row[6], ARGV[5]) and 'TAKEN' or 'UNDECIDED') end
 if row[4] ~= ARGV[5] then return answer('OTHER') end
 if row[1] == 'decided' then
   local status = ({route = 'applied', cancel = 'cancelled', expire = 'expired'})[row[5]]
-  finish(status, 'applied', tonumber(ARGV[6]))
+  finish(status, 'applied', tonumber(ARGV[6]), ARGV[7])
 end
 return answer('OK')
 """
 )
 
-# ARGV[3] owner, [4] fence, [5] outcome, [6] ms to keep
+# ARGV[3] owner, [4] fence, [5] outcome, [6] ms to keep, [7] entries that the log keeps or 0 for all
 # OK (also when it had ended, or is not there) | FENCED
 CLOSE = (
-    _PRELUDE
+    PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence')
 if not row[1] then return {'OK'} end
 if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
-if not has_ended(row[1]) then finish('cancelled', ARGV[5], tonumber(ARGV[6])) end
+if not has_ended(row[1]) then finish('cancelled', ARGV[5], tonumber(ARGV[6]), ARGV[7]) end
 return answer('OK')
 """
 )
@@ -196,7 +194,7 @@ return answer('OK')
 # ARGV[3] 1 when the change is allowed only before the decision, [4..] field, value, ...
 # OK | DECIDED | ENDED | MISSING
 SET = (
-    _PRELUDE
+    PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id')
 if not row[1] then return {'MISSING'} end
@@ -210,10 +208,31 @@ return answer('OK')
 """
 )
 
+# The image of a gate, live or ended. ARGV[3] layout, [4] digest, [5] entries that the log keeps or 0 for all
+# OK | ENDED: known now, and logged when it had not been | MISSING
+IMAGE = (
+    PRELUDE
+    + """
+local row = redis.call('HMGET', KEYS[1], 'status', 'digest', 'decision_id')
+if not row[1] then return {'MISSING'} end
+redis.call('HSET', KEYS[1], 'layout', ARGV[3], 'digest', ARGV[4])
+if not has_ended(row[1]) then
+  changed()
+  return answer('OK')
+end
+if row[2] ~= ARGV[4] then
+  log(ARGV[5], 'image', now(), row[3], {digest = ARGV[4]})
+  changed()
+end
+redis.call('ZADD', KEYS[8], now(), id)
+return answer('ENDED')
+"""
+)
+
 # Marks a gate whose lease is over, once, so that everyone who follows the events learns of it.
 # ORPHANED: marked now | OK: it was marked before, is alive again, or is not there
 ORPHAN = (
-    _PRELUDE
+    PRELUDE
     + """
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then

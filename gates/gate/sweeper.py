@@ -1,4 +1,4 @@
-"""Gates whose owner is gone: marked for everyone to see, and their deadlines kept."""
+"""What owners that are gone left undone: gates marked for everyone to see, deadlines kept, bytes given an expiry."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Sweeper:
         self._expire = expire
         self._orphans: dict[str, float] = {}
         """Gate id -> when this process first saw its lease over, by the monotonic clock."""
+        self._leaving: set[str] = set()
+        """Gates that had ended at the last sweep, and whose bytes had no expiry."""
 
     def sweep(self, own: Collection[str]) -> None:
         """Marks gates whose lease is over, and takes their default route at the deadline; ``own`` are left alone.
@@ -38,10 +40,23 @@ class Sweeper:
         for gate_id in late:
             if now - self._orphans.get(gate_id, now) >= self._redis.settings.lease:
                 self._decide_deadline(gate_id)
+        # Who ends a gate expires its bytes in a moment; one that is still there was left.
+        leaving = set(self._redis.leaving())
+        for gate_id in leaving & self._leaving:
+            self._expire_left(gate_id)
+        self._leaving = leaving
+
+    def _expire_left(self, gate_id: str) -> None:
+        try:
+            self._expire(self._redis.get(gate_id))
+        except GateNotFound:
+            self._redis.left(gate_id)
 
     def _decide_deadline(self, gate_id: str) -> None:
         try:
-            after = self._redis.decide(gate_id, deadline_decision(self._redis.get(gate_id)))
+            after = self._redis.decide(
+                gate_id, deadline_decision(self._redis.get(gate_id), self._redis.settings.instance)
+            )
         except (Conflict, GateNotFound) as error:
             log.debug("gatebus: the deadline of gate %s: %s", gate_id, error)
         else:

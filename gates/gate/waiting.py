@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import codec
-from ..errors import Conflict, GateNotFound
+from ..decisions.record import LogWriter, decision_entry, end_entry, image_digest, image_entry, take_back_entry
+from ..errors import GateNotFound, StoreUnavailable
 from ..names import check_gate_id
 from ..settings import Settings
 from . import steps
@@ -36,7 +37,13 @@ class Waiting:
     """A gate that waits in this process alone; ``redis.py`` extends it for gates that others see."""
 
     def __init__(
-        self, gate: Gate, preview: bytes, timeout: float, mask: bytes | None, on_change: Callable[[Gate], None]
+        self,
+        gate: Gate,
+        preview: bytes,
+        timeout: float,
+        mask: bytes | None,
+        on_change: Callable[[Gate], None],
+        journal: LogWriter,
     ) -> None:
         self.lock = threading.RLock()
         self.preview = preview
@@ -46,6 +53,7 @@ class Waiting:
         self._gate = replace(gate, mask=mask_token(mask))
         self._timeout_at = time.monotonic() + timeout if timeout > 0 else None
         self._on_change = on_change
+        self._journal = journal
         self._decided = threading.Event()
         self._callbacks: list[Callable[[], None]] = []
 
@@ -62,7 +70,13 @@ class Waiting:
 
     def wait(self, timeout: float | None = None) -> Decision | None:
         """See :class:`record.Waiter`."""
-        self._decided.wait(timeout)
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._decided.wait(None if end is None else max(0.0, end - time.monotonic())):
+            with self.lock:
+                if self.settled:
+                    return self.decision
+                # Taken back in this moment.
+                self._decided.clear()
         return self.decision
 
     def on_decision(self, callback: Callable[[], None]) -> None:
@@ -76,8 +90,12 @@ class Waiting:
     def store_image(self, image: codec.Encoded) -> None:
         """See :class:`record.Waiter`."""
         with self.lock:
-            self.encoded = image
-            self.see(replace(self._gate, layout=image.layout, rev=self._gate.rev + 1))
+            gate = replace(self._gate, layout=image.layout, digest=image_digest(image), rev=self._gate.rev + 1)
+            if self.live:
+                self.encoded = image
+            elif gate.digest != self._gate.digest:
+                self._journal.append(image_entry(gate), durable=False)
+            self.see(gate)
 
     def mask(self) -> bytes | None:
         """See :class:`record.Waiter`."""
@@ -88,16 +106,25 @@ class Waiting:
         with self.lock:
             decision = self.decision
             if decision is None:
-                raise Conflict("The gate is not decided", gate=self._gate.id)
-            self.see(steps.apply(self._gate, now_ms()))
+                raise steps.not_decided(self._gate)
+            self._end(steps.apply(self._gate, now_ms()))
             return decision
 
     def close(self, outcome: str) -> None:
         """See :class:`record.Waiter`."""
         with self.lock:
-            self.see(steps.end(self._gate, "cancelled", outcome, now_ms()))
+            try:
+                self._end(steps.end(self._gate, "cancelled", outcome, now_ms()))
+            except StoreUnavailable as error:
+                log.warning("gatebus: how gate %s ended could not be logged: %s", self._gate.id, error.message)
+                self.see(steps.end(self._gate, "cancelled", outcome, now_ms()))
 
     # -- for the store that holds it ------------------------------------------------------
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing to wait for: it is decided, or has ended."""
+        return self.decision is not None or not self.live
+
     @property
     def live(self) -> bool:
         """Whether it has not ended."""
@@ -106,20 +133,27 @@ class Waiting:
     def see(self, gate: Gate) -> None:
         """Takes the record as it now is; wakes who waits when it carries the decision."""
         with self.lock:
-            if gate.rev < self._gate.rev and (gate.decision is None or self.decision is not None):
+            older = gate.rev < self._gate.rev and (gate.decision is None or self.decision is not None)
+            if gate.decision is not None and steps.was_taken_back(self._gate, gate.decision.id):
+                older = True
+            if self.decision is not None and steps.was_taken_back(gate, self.decision.id):
+                older = False
+            if older:
                 # An answer that a newer one overtook.
                 return
             changed = gate.rev != self._gate.rev or gate.status != self._gate.status
             self._gate = gate
+            if gate.decision is None and gate.status not in ENDED:
+                self._decided.clear()
         if changed:
             self._on_change(gate)
-        # An end without a decision wakes too: another process may have ended it.
-        if gate.decision is not None or gate.status in ENDED:
-            self.wake()
+        self.wake()
 
     def wake(self) -> None:
-        """Wakes who waits, once."""
+        """Wakes who waits, once, when it is settled; also by an end without a decision, which may be another's."""
         with self.lock:
+            if not self.settled:
+                return
             self._decided.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
@@ -130,9 +164,22 @@ class Waiting:
                 log.exception("gatebus: the waiter of gate %s could not be woken", self._gate.id)
 
     def decide(self, decision: Decision) -> Gate:
-        """Makes the decision in this process; see :class:`record.GateStore`."""
+        """Makes the decision in this process; see :class:`record.GateStore`. Raises StoreUnavailable: not logged."""
         with self.lock:
-            self.see(steps.decide(self._gate, decision, now_ms()))
+            gate = steps.decide(self._gate, decision, now_ms())
+            if gate is not self._gate and gate.decision is not None:
+                # On the disk before anybody can see it, and so before anything follows from it.
+                self._journal.append(decision_entry(gate, gate.decision))
+                self.see(gate)
+            return self._gate
+
+    def take_back(self, decision_id: str, by: str, where: str) -> Gate:
+        """Takes the decision back in this process; see :class:`record.GateStore`."""
+        with self.lock:
+            gate = steps.take_back(self._gate, decision_id)
+            if gate is not self._gate:
+                self._journal.append(take_back_entry(gate, decision_id, by, where, now_ms()))
+                self.see(gate)
             return self._gate
 
     def set_mask(self, png: bytes | None) -> Gate:
@@ -143,13 +190,19 @@ class Waiting:
             self.see(gate)
             return gate
 
+    def _end(self, gate: Gate) -> None:
+        if gate is not self._gate:
+            # Not made durable on its own: nothing waits for it, and the next node waits for this step.
+            self._journal.append(end_entry(gate), durable=False)
+        self.see(gate)
+
     def remaining(self) -> float | None:
         """Seconds until the deadline by this process's monotonic clock, None without one."""
         return None if self._timeout_at is None else self._timeout_at - time.monotonic()
 
     def deadline_decision(self) -> Decision:
         """What is decided when the deadline passes; the same over every repeat, whoever makes it."""
-        return deadline_decision(self._gate)
+        return deadline_decision(self._gate, self._gate.instance)
 
     def frame(self, frame: int) -> bytes:
         """Image ``frame`` of the batch as PNG; raises GateNotFound."""
@@ -185,10 +238,13 @@ def mask_token(png: bytes | None) -> str:
     return secrets.token_hex(8) if png is not None else ""
 
 
-def deadline_decision(gate: Gate) -> Decision:
-    """What is decided about the gate at its deadline, by the owner or, when it is gone, by whoever sweeps."""
+def deadline_decision(gate: Gate, where: str) -> Decision:
+    """What is decided about the gate at its deadline, by the owner or, when it is gone, by whoever sweeps.
+
+    ``where`` is the name of that process.
+    """
     kind = "route" if gate.timeout_route else "expire"
-    return make_decision(kind, gate.timeout_route, by=DEADLINE, id=f"deadline:{gate.id}")
+    return make_decision(kind, gate.timeout_route, by=DEADLINE, id=steps.deadline_id(gate.id), where=where)
 
 
 def frame_not_found(gate_id: str, layout: codec.Layout | None, frame: int) -> GateNotFound:

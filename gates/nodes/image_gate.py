@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,13 +13,15 @@ import torch
 from .. import codec, comfy
 from ..bus.record import BusMeta, parse_bus_reference
 from ..bus.version import check_draft
-from ..errors import BusNotFound, GatebusError, GateClosed, GateNotFound
+from ..errors import BusNotFound, GatebusError, GateClosed, GateNotFound, TakenBack
 from ..gate.record import ENDED, MAX_ROUTES, Gate, Waiter
 from ..pixels import to_floats
 from ..store import Store
 from ..tensors import empty_mask, fit_mask, mask_to_array, to_array, to_tensor
 from .gate_inputs import INPUTS, SEARCH_ALIASES, Question, check_question
 from .pause import Pause, in_background
+
+log = logging.getLogger(__name__)
 
 NOTHING = 64
 """Height and width of the zero mask of a gate that had nothing to ask; ComfyUI's size for "no mask"."""
@@ -132,12 +135,19 @@ class ImageGate:
 async def _pass(pause: Pause, question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
     """Waits for the decision and carries it out."""
     try:
-        return await pause.patiently(lambda: _carry_out(question, at, opened), when=opened.waiter.on_decision)
+        while True:
+            try:
+                return await pause.patiently(
+                    lambda: _carry_out(pause, question, at, opened), when=opened.waiter.on_decision
+                )
+            except TakenBack:
+                log.info("gatebus: gate %s waits again: its decision was taken back", opened.waiter.gate.id)
     except BaseException as error:
         _end(opened.waiter, error)
         raise
     finally:
-        if opened.upload is not None:
+        # What was decided is logged with its image, and its image kept for a time.
+        if opened.upload is not None and opened.waiter.decision is None:
             opened.upload.cancel()
 
 
@@ -215,16 +225,16 @@ def _resumed(store: Store, question: Question, at: comfy.Place, wired: bool) -> 
 
 
 def _store_image(opened: _Opened, question: Question) -> None:
-    """Stores the whole image (in a thread), unless the gate was decided before it came to that."""
-    if opened.waiter.decision is None:
-        compression = opened.store.settings.compression
-        opened.waiter.store_image(codec.encode(to_array(opened.image), question.format, compression))
+    """Stores the whole image (in a thread); also when the gate was decided before it came to that."""
+    compression = opened.store.settings.compression
+    opened.waiter.store_image(codec.encode(to_array(opened.image), question.format, compression))
 
 
-def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
+def _carry_out(pause: Pause, question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
     """Acknowledges the decision, publishes what passed, and makes the outputs (in a thread).
 
-    Raises StoreUnavailable when it has to be done again, Fenced when another owner has the gate.
+    Raises StoreUnavailable when it has to be done again, TakenBack when there is another decision
+    to wait for, Fenced when another owner has the gate.
     """
     waiter = opened.waiter
     decision = waiter.decision
@@ -232,7 +242,11 @@ def _carry_out(question: Question, at: comfy.Place, opened: _Opened) -> tuple[An
         raise GateClosed(f"The gate was ended elsewhere ({waiter.gate.outcome})", gate=waiter.gate.id)
     if decision is None or decision.kind == "route":
         # In the store another decision may have been first.
-        decision = waiter.apply()
+        try:
+            decision = waiter.apply()
+        except TakenBack:
+            pause.watch(waiter)
+            raise
     if decision.kind != "route":
         raise comfy.interruption()
     image, mask = opened.image, opened.mask

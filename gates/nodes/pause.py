@@ -126,8 +126,9 @@ class Pause:
     def watch(self, waiter: Waiter) -> None:
         """Stops the prompt, busy nodes included, when that is the decision; from any thread.
 
-        To be called where the gate is opened: while a sampler keeps the event loop busy, nothing
-        else of this node runs.
+        To be called where the gate is opened, and again when a decision was taken back, from the
+        thread that learns of it: while a sampler keeps the event loop busy, nothing else of this
+        node runs.
         """
 
         def seen() -> None:

@@ -1,0 +1,132 @@
+"""Which gates are wanted, and a page of them: the same in the HTTP API, the commands and the pages."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ..errors import InvalidInput
+from .record import LIVE, Gate
+
+FACET_LIMIT = 500
+"""Values of one facet, the most frequent ones."""
+
+FACETS = ("status", "instance", "workflow", "bus")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What gates have to be like; an empty field lets every gate through."""
+
+    status: str = "live"
+    """``live`` (waiting, orphaned, parked, decided), ``all``, or one state."""
+    instance: str = ""
+    workflow: str = ""
+    bus: str = ""
+    """That it publishes to or was loaded from."""
+    text: str = ""
+    """Words; each is somewhere in title, note, workflow, instance, buses, labels or id, in either case."""
+    older: int = 0
+    """Seconds: opened at least so long ago; 0 for any."""
+    newer: int = 0
+    """Seconds: opened at most so long ago; 0 for any."""
+
+    @property
+    def live(self) -> bool:
+        """Whether only gates that have not ended can pass."""
+        return self.status == "live" or self.status in LIVE
+
+    def choose(self, gates: Iterable[Gate], now: int) -> list[Gate]:
+        """Those that pass, in their order; ``now`` in milliseconds since the epoch."""
+        return [gate for gate in self._aged(gates, now) if not self._failed(gate)]
+
+    def facets(self, gates: Iterable[Gate], now: int) -> dict[str, dict[str, int]]:
+        """For each of :data:`FACETS`: value -> how many gates have it of those that pass all other conditions.
+
+        So a menu shows what else could be chosen. Most frequent first; empty values are left out.
+        """
+        counts: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+        for gate in self._aged(gates, now):
+            failed = self._failed(gate)
+            for name in FACETS:
+                if not failed - {name}:
+                    counts[name].update(_values(gate, name))
+        return {name: dict(count.most_common(FACET_LIMIT)) for name, count in counts.items()}
+
+    def _aged(self, gates: Iterable[Gate], now: int) -> Iterable[Gate]:
+        """Those of that age and with that text."""
+        words = self.text.casefold().split()
+        latest = now - self.older * 1000 if self.older else None
+        earliest = now - self.newer * 1000 if self.newer else None
+        for gate in gates:
+            if latest is not None and gate.opened > latest:
+                continue
+            if earliest is not None and gate.opened < earliest:
+                continue
+            if words and not all(word in gate.searched for word in words):
+                continue
+            yield gate
+
+    def _failed(self, gate: Gate) -> frozenset[str]:
+        """The conditions among :data:`FACETS` that it does not meet."""
+        failed = _NONE
+        if self.status not in (gate.status, "all") and not (self.status == "live" and gate.status in LIVE):
+            failed = failed | {"status"}
+        if self.instance and gate.instance != self.instance:
+            failed = failed | {"instance"}
+        if self.workflow and gate.workflow != self.workflow:
+            failed = failed | {"workflow"}
+        if self.bus and self.bus not in (gate.send_id, gate.get_id):
+            failed = failed | {"bus"}
+        return failed
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _values(gate: Gate, facet: str) -> set[str]:
+    values = {gate.send_id, gate.get_id} if facet == "bus" else {getattr(gate, facet)}
+    return values - {""}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a list of gates."""
+
+    gates: Sequence[Gate]
+    total: int
+    """Gates of the whole list."""
+    next: str = ""
+    """The cursor behind the last of these, "" when nothing follows."""
+    facets: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def page(gates: Sequence[Gate], limit: int, cursor: str = "", newest: bool = False) -> Page:
+    """The ``limit`` gates behind ``cursor`` ("" for the first ones) of a list that is in order, oldest first.
+
+    A cursor names a place in time, not a number: whoever goes from page to page meets every
+    gate that is there all the while once, whatever opens and ends meanwhile. Raises
+    InvalidInput for a cursor that is none.
+    """
+    ordered = list(reversed(gates)) if newest else gates
+    start = 0
+    if cursor:
+        place = _place(cursor)
+        behind = (index for index, gate in enumerate(ordered) if (_key(gate) < place if newest else _key(gate) > place))
+        start = next(behind, len(ordered))
+    shown = ordered[start : start + limit]
+    more = start + limit < len(ordered)
+    return Page(shown, len(gates), f"{shown[-1].opened}-{shown[-1].id}" if more else "")
+
+
+def _key(gate: Gate) -> tuple[int, str]:
+    return gate.opened, gate.id
+
+
+def _place(cursor: str) -> tuple[int, str]:
+    if not re.fullmatch(r"[0-9]{1,15}-[0-9a-f]{32}", cursor):
+        raise InvalidInput("cursor must be the next of an answer before", what="cursor")
+    opened, _, gate_id = cursor.partition("-")
+    return int(opened), gate_id

@@ -1,0 +1,77 @@
+"""What every script of a gate begins with: its keys by name, the clock, the event, the log, the end.
+
+What is decided is logged in the same step (``decisions/record.py`` tells the fields). Every entry has
+every field, because a stream stores the names of the same fields only once for many entries.
+"""
+
+from __future__ import annotations
+
+PRELUDE = """
+local gate, id = KEYS[1], ARGV[1]
+
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function changed()
+  local rev = redis.call('HINCRBY', gate, 'rev', 1)
+  local data = cjson.encode({rev = rev, status = redis.call('HGET', gate, 'status')})
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[2], '*', 'type', 'gate', 'id', id, 'data', data)
+  redis.call('PUBLISH', KEYS[5], '')
+  redis.call('PUBLISH', KEYS[2], id)
+end
+
+local function answer(code)
+  local reply = redis.call('HGETALL', gate)
+  table.insert(reply, 1, code)
+  return reply
+end
+
+local function log(kept, kind, at, decision, values)
+  local row = {'kind', kind, 'at', at, 'gate', id, 'decision', decision or ''}
+  for _, name in ipairs({'route', 'label', 'by', 'where', 'text', 'mask', 'outcome', 'ended', 'title', 'note',
+                         'workflow', 'workflow_id', 'prompt_id', 'node_id', 'instance', 'opened', 'width', 'height',
+                         'batch', 'digest'}) do
+    row[#row + 1] = name
+    row[#row + 1] = values[name] or ''
+  end
+  if kept == '0' then
+    redis.call('XADD', KEYS[7], '*', unpack(row))
+  else
+    redis.call('XADD', KEYS[7], 'MAXLEN', '~', kept, '*', unpack(row))
+  end
+end
+
+local function log_decision(kept)
+  local of = {}
+  local fields = redis.call('HGETALL', gate)
+  for i = 1, #fields, 2 do of[fields[i]] = fields[i + 1] end
+  for _, name in ipairs({'route', 'by', 'where', 'text', 'mask'}) do of[name] = of['decision_' .. name] end
+  of.label = cjson.decode(of.labels or '[]')[tonumber(of.route)]
+  of.outcome, of.ended = nil, nil
+  log(kept, of.decision_kind, of.decision_at, of.decision_id, of)
+end
+
+local function was_taken_back(ids, decision)
+  return ids and string.find(' ' .. ids .. ' ', ' ' .. decision .. ' ', 1, true)
+end
+
+local function finish(status, outcome, keep, kept)
+  local at = now()
+  redis.call('ZREM', KEYS[4], id)
+  redis.call('ZREM', KEYS[3], id)
+  redis.call('ZREM', KEYS[2], id)
+  redis.call('HSET', gate, 'status', status, 'outcome', outcome, 'ended', at)
+  redis.call('ZADD', KEYS[6], at, id)
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at - keep)
+  redis.call('ZADD', KEYS[8], at, id)
+  local row = redis.call('HMGET', gate, 'decision_id', 'digest')
+  log(kept, 'end', at, row[1], {outcome = outcome, ended = at, digest = row[2]})
+  changed()
+end
+
+local function has_ended(status)
+  return status == 'applied' or status == 'cancelled' or status == 'expired'
+end
+"""
