@@ -119,12 +119,15 @@ class LocalEvents:
             return list(self._events)[len(self._events) - behind :] if behind else []
 
 
+SINCE_AT_ONCE = 1000
+"""Events in one answer of Redis."""
+
 # KEYS[1] - epoch, KEYS[2] - events
 # ARGV[1] - a random value for an epoch that is missing, ARGV[2..] - type, id, data as JSON (to append) or nothing
 # Returns the epoch and the newest id.
 _APPEND = """
 local epoch = redis.call('GET', KEYS[1])
-if not epoch then
+if not epoch or redis.call('EXISTS', KEYS[2]) == 0 then
   epoch = ARGV[1]
   redis.call('SET', KEYS[1], epoch)
   -- So that every cursor names an entry, and that one being trimmed can be noticed.
@@ -135,7 +138,23 @@ if ARGV[2] then
   redis.call('PUBLISH', KEYS[2], '')
 end
 local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
-return {epoch, last[1] and last[1][1] or '0-0'}
+return {epoch, last[1][1]}
+"""
+
+# KEYS[1] - epoch, KEYS[2] - events
+# ARGV[1] - the entry behind which to read, ARGV[2] - at most so many
+# Returns the epoch, 1 when that entry is still there, then entry, type, id, data of each.
+_SINCE = """
+local rows = redis.call('XRANGE', KEYS[2], ARGV[1], '+', 'COUNT', ARGV[2] + 1)
+local reply = {redis.call('GET', KEYS[1]) or '', rows[1] and rows[1][1] == ARGV[1] and '1' or '0'}
+for i = 2, #rows do
+  local fields = {}
+  for j = 1, #rows[i][2], 2 do fields[rows[i][2][j]] = rows[i][2][j + 1] end
+  for _, value in ipairs({rows[i][1], fields.type or '', fields.id or '', fields.data or '{}'}) do
+    reply[#reply + 1] = value
+  end
+end
+return reply
 """
 
 
@@ -146,6 +165,7 @@ class RedisEvents:
         self._connection = connection
         self._keys = keys
         self._append = connection.script(_APPEND)
+        self._since = connection.script(_SINCE)
         self._hub = _Hub()
         self.subscribe = self._hub.subscribe
         listener.subscribe(keys.events, self._hub.wake)
@@ -162,21 +182,25 @@ class RedisEvents:
     def since(self, cursor: str) -> list[Event] | None:
         """See :class:`Events`; raises StoreUnavailable."""
         epoch, _, last = cursor.partition(".")
-        current, _newest = self._call()
-        if epoch != current or not _is_stream_id(last):
+        if not _is_stream_id(last):
             return None
-        with self._connection.available():
-            # The cursor's own entry, or an older one, must still be there: else entries behind it
-            # may have been trimmed (trimming leaves no trace in max-deleted-entry-id).
-            rows = self._connection.control.xrange(self._keys.events, min=last)
-            first = self._connection.control.xrange(self._keys.events, count=1)
-        if not first or _order(first[0][0]) > _order(last):
-            return None
-        return [
-            Event(row["type"], row["id"], f"{epoch}.{row_id}", json.loads(row.get("data") or "{}"))
-            for row_id, row in rows
-            if row_id != last and row["type"] != "epoch"
-        ]
+        found: list[Event] = []
+        while True:
+            with self._connection.available():
+                current, there, *flat = self._since(
+                    keys=[self._keys.epoch, self._keys.events], args=[last, SINCE_AT_ONCE]
+                )
+            # The cursor's own entry must still be there: else entries behind it may have been trimmed
+            # (trimming leaves no trace in max-deleted-entry-id), or lost in a failover.
+            if current != epoch or there != "1":
+                return None
+            rows = list(zip(*(flat[part::4] for part in range(4)), strict=True))
+            found += [
+                Event(kind, id, f"{epoch}.{entry}", json.loads(data)) for entry, kind, id, data in rows if kind != "epoch"
+            ]
+            if len(rows) < SINCE_AT_ONCE:
+                return found
+            last = rows[-1][0]
 
     def _call(self, *arguments: Any) -> list[str]:
         with self._connection.available():
@@ -189,7 +213,3 @@ def _is_stream_id(text: str) -> bool:
         part.isascii() and part.isdigit() and len(part) <= 20 for part in (milliseconds, sequence)
     )
 
-
-def _order(stream_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = stream_id.partition("-")
-    return int(milliseconds), int(sequence)
