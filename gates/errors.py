@@ -19,7 +19,6 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     │   ├── GateClosed                   409  gate_closed
     │   ├── GateBusy                     409  gate_busy
     │   ├── TakenBack                    409  taken_back
-    │   ├── TakenBack                    409  taken_back
     │   └── Fenced                       409  fenced
     ├── TooLarge (ValueError)            413  too_large
     ├── WrongHost                        421  wrong_host
@@ -145,12 +144,6 @@ class GateBusy(Conflict):
     """Another live owner holds the gate."""
 
     type = "gate_busy"
-
-
-class TakenBack(Conflict):
-    """The decision was taken back by who had made it; the gate waits again, for another one."""
-
-    type = "taken_back"
 
 
 class TakenBack(Conflict):

@@ -57,21 +57,6 @@ class Keys:
         """Sorted set: lines of other logs that were brought to the decision log, by the time (ms)."""
         return f"{{{self.namespace}}}:decisions:brought"
 
-    @property
-    def leaving(self) -> str:
-        """Sorted set: ended gate id by the time it ended (ms), until its record and bytes have been given an expiry."""
-        return f"{{{self.namespace}}}:gates:leaving"
-
-    @property
-    def decisions(self) -> str:
-        """Stream: the decision log. Written by the scripts that decide."""
-        return f"{{{self.namespace}}}:decisions"
-
-    @property
-    def brought(self) -> str:
-        """Sorted set: lines of other logs that were brought to the decision log, by the time (ms)."""
-        return f"{{{self.namespace}}}:decisions:brought"
-
     def instance(self, instance_id: str) -> str:
         """Hash: what a ComfyUI process tells of itself; expires some time after its lease is over."""
         return f"{{{self.namespace}}}:instance:{instance_id}"

@@ -236,14 +236,6 @@ class Settings:
     decision_log: int = _setting(
         1_000_000, _whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
     )
-    keep_images: float = _setting(
-        3600.0,
-        _seconds(0, 31_536_000),
-        "Seconds for which the images of a gate that ended stay in Redis; at most as long as it is remembered.",
-    )
-    decision_log: int = _setting(
-        1_000_000, _whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
-    )
     replicas: int = _setting(
         0, _whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."
     )
