@@ -16,7 +16,7 @@ from gates import __version__
 from gates.errors import GatebusError
 
 from .access import Access
-from .commands import buses, completion, gates, instances, notify, pools, serving, tokens
+from .commands import buses, completion, doctor, gates, install, instances, notify, pools, serving, tokens
 
 EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
 """HTTP status of an error -> exit code; 1 for any other."""
@@ -63,6 +63,8 @@ for command in (
     *instances.COMMANDS,
     *notify.COMMANDS,
     *tokens.COMMANDS,
+    *install.COMMANDS,
+    *doctor.COMMANDS,
     *completion.COMMANDS,
 ):
     cli.add_command(command)
