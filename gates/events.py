@@ -196,7 +196,9 @@ class RedisEvents:
                 return None
             rows = list(zip(*(flat[part::4] for part in range(4)), strict=True))
             found += [
-                Event(kind, id, f"{epoch}.{entry}", json.loads(data)) for entry, kind, id, data in rows if kind != "epoch"
+                Event(kind, thing, f"{epoch}.{entry}", json.loads(data))
+                for entry, kind, thing, data in rows
+                if kind != "epoch"
             ]
             if len(rows) < SINCE_AT_ONCE:
                 return found
@@ -212,4 +214,3 @@ def _is_stream_id(text: str) -> bool:
     return bool(dash) and all(
         part.isascii() and part.isdigit() and len(part) <= 20 for part in (milliseconds, sequence)
     )
-
