@@ -24,6 +24,8 @@ const DEFAULTS = {
   size: "medium",
   /** Which gates come first in the inbox: `oldest` or `newest`. */
   order: "oldest",
+  /** What a swipe over a gate's image does: `step` to the next one, or `decide`: right route 1, left route 2. */
+  swipe: "step",
 };
 
 /** @typedef {keyof typeof DEFAULTS} SettingName */

@@ -160,6 +160,12 @@ export class Api {
     return this.host.url(`/gatebus/buses/${enc(name)}/thumbnail${query({ size, version, digest })}`);
   }
 
+  /** @param {any} head a bus's head @param {number} [frame] */
+  busImageUrl(head, frame = 0) {
+    const { name, version, digest } = head;
+    return this.host.url(`/gatebus/buses/${enc(name)}/image${query({ frame, version, digest })}`);
+  }
+
   pools() {
     return this.call("GET", "/gatebus/pools");
   }

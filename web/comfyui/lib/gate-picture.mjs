@@ -138,9 +138,13 @@ export class GatePicture {
   }
 }
 
-/** A white-on-black mask as a colour that covers where it is white. @param {ImageBitmap} mask */
-function tinted(mask) {
-  const scale = Math.min(1, 1024 / Math.max(mask.width, mask.height));
+/**
+ * A white-on-black mask as a colour that covers where it is white.
+ * @param {ImageBitmap} mask
+ * @param {number} [longest] side of what is made, at most
+ */
+export function tinted(mask, longest = 1024) {
+  const scale = Math.min(1, longest / Math.max(mask.width, mask.height));
   const canvas = blank(Math.max(1, Math.round(mask.width * scale)), Math.max(1, Math.round(mask.height * scale)));
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.drawImage(mask, 0, 0, canvas.width, canvas.height);

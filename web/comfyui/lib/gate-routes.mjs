@@ -21,10 +21,12 @@ export class GateRoutes {
   /**
    * @param {(route: number) => void} choose
    * @param {(route: number, label: string) => void} [rename] where names can be edited
+   * @param {(name: string, key: string) => string} [hint] what a route's button does
    */
-  constructor(choose, rename) {
+  constructor(choose, rename, hint = (route, key) => t("gate.routeHint", { route, key })) {
     this.choose = choose;
     this.rename = rename;
+    this.hint = hint;
     this.element = el("div", { class: "gatebus-routes", role: "group" });
   }
 
@@ -61,7 +63,7 @@ export class GateRoutes {
   #button(route) {
     const { labels, open, chosen } = this.#state;
     const name = routeName(route, labels);
-    const hints = [open && t("gate.routeHint", { route: name, key: keyOfRoute(route) }), this.rename && t("gate.renameHint")];
+    const hints = [open && this.hint(name, keyOfRoute(route)), this.rename && t("gate.renameHint")];
     return el(
       "button",
       {

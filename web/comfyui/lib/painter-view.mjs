@@ -24,10 +24,12 @@ export class View {
   /**
    * @param {number} width of the picture
    * @param {number} height
+   * @param {number} [margin] pixels around a picture that fits
    */
-  constructor(width, height) {
+  constructor(width, height, margin = MARGIN) {
     this.width = width;
     this.height = height;
+    this.margin = margin;
     this.stage = { width: 1, height: 1 };
   }
 
@@ -36,7 +38,7 @@ export class View {
     const { width, height } = this.stage;
     return Math.max(
       1e-3,
-      Math.min((width - 2 * MARGIN) / this.width, (height - 2 * MARGIN) / this.height, CLOSEST),
+      Math.min((width - 2 * this.margin) / this.width, (height - 2 * this.margin) / this.height, CLOSEST),
     );
   }
 
