@@ -12,6 +12,7 @@ The data set may be another one than at the last look, or the events since then 
 from __future__ import annotations
 
 import threading
+import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -60,6 +61,8 @@ class Inventory:
         self._lock = threading.Lock()
         self._epoch = self._last = ""
         self._now = 0
+        self._ahead = 0
+        """Milliseconds by which the server's clock is ahead of this one's."""
         self._gates: dict[str, Gate] = {}
         self._order: list[tuple[int, str]] = []
         """(opened, id) of each, ascending."""
@@ -82,6 +85,10 @@ class Inventory:
             known[gate.id] = gate
         return [known[gate_id] for gate_id in ids if gate_id in known]
 
+    def clock(self) -> int:
+        """Milliseconds since the epoch by the server's clock, as far as the last look told it."""
+        return time.time_ns() // 1_000_000 + self._ahead
+
     def _catch_up(self) -> None:
         if not self._last:
             self._read_all()
@@ -99,15 +106,14 @@ class Inventory:
         found = self._read(changed, int(now))
         self._take(changed, found)
         # Only now: a look that failed half-way finds the same changes again.
-        self._last, self._now = last, int(now)
+        self._last = last
+        self._set_clock(int(now))
 
     def _read_all(self) -> None:
         self._last = ""
         cursor = self._cursor()
         with self._connection.available():
-            now, *_ = self._follow(
-                keys=[self._keys.epoch, self._keys.events, self._keys.leases], args=["+", "+inf", 1]
-            )
+            now, *_ = self._follow(keys=[self._keys.epoch, self._keys.events, self._keys.leases], args=["+", "+inf", 1])
             ids = self._connection.control.zrange(self._keys.gates, 0, -1)
         found = self._read(ids, int(now))
         self._gates.clear()
@@ -115,7 +121,11 @@ class Inventory:
         self._unmarked.clear()
         self._take((), found)
         self._epoch, _, self._last = cursor.partition(".")
-        self._now = int(now)
+        self._set_clock(int(now))
+
+    def _set_clock(self, now: int) -> None:
+        self._now = now
+        self._ahead = now - time.time_ns() // 1_000_000
 
     def _read(self, ids: Iterable[str], now: int) -> list[tuple[Gate, bool]]:
         """(gate, whether it is an orphan that nobody has marked) of each that is there."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -47,48 +46,44 @@ class Wanted:
 
         So a menu shows what else could be chosen. Most frequent first; empty values are left out.
         """
-        counts: dict[str, Counter[str]] = {name: Counter() for name in FACETS}
+        counts: dict[str, dict[str, int]] = {name: {} for name in FACETS}
         for gate in self._aged(gates, now):
             failed = self._failed(gate)
-            for name in FACETS:
-                if not failed - {name}:
-                    counts[name].update(_values(gate, name))
-        return {name: dict(count.most_common(FACET_LIMIT)) for name, count in counts.items()}
+            for name in FACETS if not failed else failed if len(failed) == 1 else ():
+                count = counts[name]
+                for value in {gate.send_id, gate.get_id} if name == "bus" else (getattr(gate, name),):
+                    if value:
+                        count[value] = count.get(value, 0) + 1
+        # The most frequent first, in the order of their names where they are as frequent.
+        return {
+            name: dict(sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))[:FACET_LIMIT])
+            for name, count in counts.items()
+        }
 
     def _aged(self, gates: Iterable[Gate], now: int) -> Iterable[Gate]:
         """Those of that age and with that text."""
         words = self.text.casefold().split()
-        latest = now - self.older * 1000 if self.older else None
-        earliest = now - self.newer * 1000 if self.newer else None
+        latest = now - self.older * 1000 if self.older else 1 << 62
+        earliest = now - self.newer * 1000 if self.newer else 0
         for gate in gates:
-            if latest is not None and gate.opened > latest:
-                continue
-            if earliest is not None and gate.opened < earliest:
-                continue
-            if words and not all(word in gate.searched for word in words):
-                continue
-            yield gate
+            if earliest <= gate.opened <= latest:
+                searched = gate.searched if words else ""
+                if not words or all(word in searched for word in words):
+                    yield gate
 
-    def _failed(self, gate: Gate) -> frozenset[str]:
+    def _failed(self, gate: Gate) -> list[str]:
         """The conditions among :data:`FACETS` that it does not meet."""
-        failed = _NONE
-        if self.status not in (gate.status, "all") and not (self.status == "live" and gate.status in LIVE):
-            failed = failed | {"status"}
+        failed = []
+        wanted = self.status
+        if wanted != gate.status and wanted != "all" and not (wanted == "live" and gate.status in LIVE):
+            failed.append("status")
         if self.instance and gate.instance != self.instance:
-            failed = failed | {"instance"}
+            failed.append("instance")
         if self.workflow and gate.workflow != self.workflow:
-            failed = failed | {"workflow"}
-        if self.bus and self.bus not in (gate.send_id, gate.get_id):
-            failed = failed | {"bus"}
+            failed.append("workflow")
+        if self.bus and self.bus != gate.send_id and self.bus != gate.get_id:
+            failed.append("bus")
         return failed
-
-
-_NONE: frozenset[str] = frozenset()
-
-
-def _values(gate: Gate, facet: str) -> set[str]:
-    values = {gate.send_id, gate.get_id} if facet == "bus" else {getattr(gate, facet)}
-    return values - {""}
 
 
 @dataclass(frozen=True)

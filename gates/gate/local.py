@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..names import check_decision_id, check_gate_id, clean_text
 from ..settings import Settings
 from . import steps
 from .record import ENDED, Decision, Gate
-from .waiting import Waiting, as_opened
+from .waiting import Waiting, as_opened, now_ms
 
 MAX_REMEMBERED = 1000
 """Gates that ended and are still listed; without Redis their images are in memory only, and dropped."""
@@ -80,6 +81,17 @@ class LocalGates:
         """See :class:`record.GateStore`."""
         with self._lock:
             return {"waiting": len(self._live), "orphaned": 0}
+
+    def some(self, ids: Sequence[str]) -> list[Gate]:
+        """See :class:`record.GateStore`."""
+        with self._lock:
+            ended = {gate_id: self._ended[gate_id][1] for gate_id in ids if gate_id in self._ended}
+            held = {**ended, **{gate_id: self._live[gate_id] for gate_id in ids if gate_id in self._live}}
+        return [held[gate_id].gate for gate_id in ids if gate_id in held]
+
+    def clock(self) -> int:
+        """See :class:`record.GateStore`."""
+        return now_ms()
 
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""

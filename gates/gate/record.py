@@ -18,9 +18,11 @@ arrive once more, is not made again. A cancel takes effect at once, and so stays
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -138,10 +140,25 @@ class Gate:
     def to_json(self) -> dict[str, Any]:
         """The gate as the HTTP API shows it."""
         # asdict() copies every value deeply, which 10,000 gates in one answer would feel.
-        shown = dict(vars(self))
+        values = vars(self)
+        shown = {name: values[name] for name in _NAMES}
         shown["layout"] = self.layout and dict(vars(self.layout))
         shown["decision"] = self.decision and dict(vars(self.decision))
         return shown
+
+    @cached_property
+    def json_bytes(self) -> bytes:
+        """:meth:`to_json` as UTF-8; made once, because a gate stands in many lists before it changes."""
+        return json.dumps(self.to_json(), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+    @cached_property
+    def searched(self) -> str:
+        """What a search for text looks at, case-folded."""
+        texts = (self.title, self.note, self.workflow, self.instance, self.send_id, self.get_id, self.id, *self.labels)
+        return "\n".join(texts).casefold()
+
+
+_NAMES = tuple(field.name for field in fields(Gate))
 
 
 class Waiter(Protocol):
@@ -220,6 +237,17 @@ class GateStore(Protocol):
 
     def counts(self) -> dict[str, int]:
         """How many gates are ``waiting`` (just decided ones too) and ``orphaned``; costs the same for any number."""
+        ...
+
+    def some(self, ids: Sequence[str]) -> list[Gate]:
+        """The gates of those ids, in their order, also such as have ended; those that are not there are left out.
+
+        While Redis is away: those of this process.
+        """
+        ...
+
+    def clock(self) -> int:
+        """Milliseconds since the epoch by the store's clock, by which gates opened; never waits for the store."""
         ...
 
     def get(self, gate_id: str) -> Gate:

@@ -8,6 +8,7 @@ decided in Redis only: two people could otherwise both be told that they decided
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from .. import codec
 from ..connection import Connection
 from ..decisions.record import LogWriter
 from ..errors import GateNotFound, StoreUnavailable
+from ..events import RedisEvents
 from ..keys import Keys
 from ..listener import Listener
 from ..names import check_decision_id, check_gate_id, clean_text
 from .blobs import GateBlobs
+from .inventory import Inventory
 from .owned import OwnedGates
 from .record import ENDED, Decision, Gate
 from .redis_steps import GateSteps
@@ -39,6 +42,7 @@ class RedisGates:
         self._redis = GateSteps(connection, keys)
         self._blobs = GateBlobs(connection, keys)
         self._owned = OwnedGates(self._redis, self._blobs, owner, journal)
+        self._inventory = Inventory(connection, keys, RedisEvents(connection, keys, listener).cursor)
         listener.subscribe(keys.gates, self._owned.hint)
 
     def open(self, gate: Gate, preview: bytes, timeout: float = 0, mask: bytes | None = None) -> RedisWaiting:
@@ -48,20 +52,33 @@ class RedisGates:
     def records(self, live: bool = True) -> list[Gate]:
         """See :class:`record.GateStore`."""
         try:
-            gates = {gate.id: gate for gate in self._redis.listed(self._keys.gates)}
+            listed = self._inventory.look()
             if not live:
-                gates.update((gate.id, gate) for gate in self._redis.listed(self._keys.ended))
+                gates = {gate.id: gate for gate in (*self._redis.listed(self._keys.ended), *listed)}
+                listed = sorted(gates.values(), key=lambda gate: (gate.opened, gate.id))
         except StoreUnavailable:
-            gates = {waiting.gate.id: waiting.gate for waiting in self._owned.all().values()}
-        for gate_id, waiting in self._owned.all().items():
-            if not waiting.announced:
-                gates[gate_id] = waiting.gate
+            here = [waiting.gate for waiting in self._owned.all().values()]
+            return sorted(here, key=lambda gate: (gate.opened, gate.id))
+        alone = {waiting.gate.id: waiting.gate for waiting in self._owned.all().values() if not waiting.announced}
+        if not alone:
+            return listed
+        gates = {**{gate.id: gate for gate in listed}, **alone}
         return sorted(gates.values(), key=lambda gate: (gate.opened, gate.id))
 
-    def counts(self) -> dict[str, int]:
+    def some(self, ids: Sequence[str]) -> list[Gate]:
         """See :class:`record.GateStore`."""
-        owned, over = self._redis.counts()
-        return {"waiting": owned, "orphaned": over}
+        here = {gate_id: waiting for gate_id in ids if (waiting := self._owned.get(check_gate_id(gate_id))) is not None}
+        try:
+            found = {gate.id: gate for gate in self._inventory.some(ids)}
+            here = {gate_id: waiting for gate_id, waiting in here.items() if not waiting.announced}
+        except StoreUnavailable:
+            found = {}
+        found.update((gate_id, waiting.gate) for gate_id, waiting in here.items())
+        return [found[gate_id] for gate_id in ids if gate_id in found]
+
+    def clock(self) -> int:
+        """See :class:`record.GateStore`."""
+        return self._inventory.clock()
 
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""
