@@ -80,6 +80,11 @@ class RedisGates:
         """See :class:`record.GateStore`."""
         return self._inventory.clock()
 
+    def counts(self) -> dict[str, int]:
+        """See :class:`record.GateStore`."""
+        owned, over = self._redis.counts()
+        return {"waiting": owned, "orphaned": over}
+
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""
         check_gate_id(gate_id)
