@@ -77,11 +77,10 @@ export class Facts {
       const { decisions } = await this.context.api.call("GET", `/gatebus/decisions?gate=${encodeURIComponent(gate.id)}`);
       if (this.#asked !== asked) return;
       this.#entries = decisions;
+      this.show(gate);
     } catch {
       // The gate's own record tells what stands; only what was taken back is missing.
-      if (this.#asked === asked) this.#entries = null;
     }
-    this.show(gate);
   }
 }
 

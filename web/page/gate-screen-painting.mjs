@@ -30,3 +30,12 @@ export async function paintMask({ api, feed, toast }, gate, frame) {
     toast("error", t("gate.maskFailed"), /** @type {Error} */ (error).message);
   }
 }
+
+/** Removes what was painted; failures are told to the person. @param {Pick<Context, "api" | "feed" | "toast">} context @param {any} gate */
+export async function clearMask({ api, feed, toast }, gate) {
+  try {
+    feed.take(await api.setGateMask(gate.id, null));
+  } catch (error) {
+    toast("error", t("gate.maskFailed"), /** @type {Error} */ (error).message);
+  }
+}

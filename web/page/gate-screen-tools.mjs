@@ -1,17 +1,17 @@
 /** The buttons below the gate's image: zoom, images of a batch, comparing, the mask. */
 import { el } from "../comfyui/lib/dom.mjs";
 import { t } from "../comfyui/lib/i18n.mjs";
+import { icon } from "./icons.mjs";
 
 /** @typedef {import("./gate-screen-look.mjs").Look} Look */
 /** @typedef {import("./gate-screen-stage.mjs").Mode} Mode */
 
 /** @type {Mode[]} in the order in which the key goes through them */
 export const MODES = ["single", "wipe", "side", "blink"];
-const SIGNS = { single: "▣", wipe: "◧", side: "▥", blink: "◐" };
 
 /** @typedef {{paint: () => void, clear: () => void, mask: (shown: boolean, opacity: number) => void, fullScreen: () => void}} Deeds */
 
-/** @param {string} name @param {string} sign @param {() => void} run @param {string} key @param {Record<string, any>} [more] */
+/** @param {string} name @param {Node | string} sign @param {() => void} run @param {string} key @param {Record<string, any>} [more] */
 const tool = (name, sign, run, key, more = {}) =>
   el("button", { type: "button", class: "gs-tool", title: key ? `${name} (${key})` : name, "aria-label": name, "aria-keyshortcuts": key || null, onclick: run, ...more }, sign);
 
@@ -24,7 +24,7 @@ export class Tools {
     const size = tool(t("screen.toggle"), "", () => look.toggle(undefined), "Space", { class: "gs-tool gs-zoom" });
     this.size = size;
     this.modes = MODES.map((mode) =>
-      tool(t(`screen.${mode}`), SIGNS[mode], () => look.setMode(mode), mode === "blink" ? "B" : "C", { class: "gs-tool gs-mode", "data-mode": mode }),
+      tool(t(`screen.${mode}`), icon(mode), () => look.setMode(mode), mode === "blink" ? "B" : "C", { class: "gs-tool gs-mode", "data-mode": mode }),
     );
     this.with = el("select", { class: "gs-with", "aria-label": t("screen.with"), onchange: () => look.compare(this.with.value) });
     this.hold = el("button", { type: "button", class: "gs-tool gs-hold", "aria-keyshortcuts": "B" }, t("screen.hold"));
@@ -54,7 +54,7 @@ export class Tools {
         tool(t("screen.zoomOut"), "−", () => look.zoom(1 / 1.5), "-"),
         size,
         tool(t("screen.zoomIn"), "+", () => look.zoom(1.5), "+"),
-        tool(t("screen.full"), "⛶", deeds.fullScreen, "F"),
+        tool(t("screen.full"), icon("full"), deeds.fullScreen, "F"),
       ),
       this.compare,
       this.mask,

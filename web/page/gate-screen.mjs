@@ -8,7 +8,7 @@ import { Foot } from "./gate-screen-foot.mjs";
 import { Head } from "./gate-screen-head.mjs";
 import { keysOf, Keys } from "./gate-screen-keys.mjs";
 import { Look } from "./gate-screen-look.mjs";
-import { paintMask } from "./gate-screen-painting.mjs";
+import { clearMask, paintMask } from "./gate-screen-painting.mjs";
 import { Pictures } from "./gate-screen-pictures.mjs";
 import { Strip } from "./gate-screen-strip.mjs";
 import { Tools } from "./gate-screen-tools.mjs";
@@ -62,7 +62,7 @@ export class GateScreen {
     this.look.setMask(true, this.opacity);
     this.tools = new Tools(this.look, {
       paint: () => void this.paint(),
-      clear: () => void this.#clear(),
+      clear: () => (this.#masking = clearMask(context, this.gate)),
       mask: (shown, opacity) => this.mask(shown, opacity),
       fullScreen: () => void this.fullScreen(),
     });
@@ -98,11 +98,16 @@ export class GateScreen {
     // A click's focus goes back to the image, so that the space bar does not press the button again.
     listen(this.element, "click", (event) => event.detail && event.target.closest("button") && !event.target.closest(".gs-facts") && this.look.stage.element.focus({ preventScroll: true }));
     this.#undoing.add(everySecond(() => this.foot.tick(this.gate)));
-    // What is held is shown above the routes, not over them.
-    const sizing = new ResizeObserver(() => document.documentElement.style.setProperty("--gb-held-bottom", `${this.#below()}px`));
-    sizing.observe(this.foot.element);
+    // What is held is shown over the image's lower edge, not over the buttons.
+    const { style } = document.documentElement;
+    const places = ["--gb-held-bottom", "--gb-held-middle", "--gb-held-room"];
+    const sizing = new ResizeObserver(() => {
+      const { left, bottom, width } = this.look.element.getBoundingClientRect();
+      [window.innerHeight - bottom + 8, left + width / 2, width].forEach((value, at) => style.setProperty(places[at], `${value}px`));
+    });
+    for (const part of [this.look.element, this.foot.element]) sizing.observe(part);
     this.#undoing.add(() => sizing.disconnect());
-    this.#undoing.add(() => document.documentElement.style.removeProperty("--gb-held-bottom"));
+    this.#undoing.add(() => places.forEach((place) => style.removeProperty(place)));
     context.help(keysOf());
     this.#arrive();
     queueMicrotask(() => this.look.stage.element.focus({ preventScroll: true }));
@@ -223,17 +228,6 @@ export class GateScreen {
     if (this.context.settings.get("advance") && gate.id === this.id && !this.onward()) this.spoken.textContent = t("screen.allDecided");
   }
 
-  async #clear() {
-    const { gate } = this;
-    if (!gate) return;
-    const clearing = this.context.api.setGateMask(gate.id, null).then(
-      (changed) => this.context.feed.take(changed),
-      (error) => void this.context.toast("error", t("gate.maskFailed"), error.message),
-    );
-    this.#masking = clearing;
-    await clearing;
-  }
-
   /** @param {any} gate nothing happens for none */
   #go(gate) {
     if (gate) this.context.go(`#/gates/${gate.id}`, true);
@@ -284,12 +278,6 @@ export class GateScreen {
     this.tools.show(gate, open);
     this.foot.show(gate, held, drafts.get(this.id) ?? "");
     this.facts.show(gate);
-  }
-
-  /** The height of what the held decisions may not cover. */
-  #below() {
-    const box = this.foot.element.getBoundingClientRect();
-    return box.left > 0 ? 12 : window.innerHeight - box.top + 8;
   }
 
   /** @param {-1 | 1} side @returns {string} what a swipe to that side does */

@@ -19,6 +19,13 @@ const LINES = {
   medium: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
   large: "M4 4h16v16H4z",
   close: "m6 6 12 12M18 6 6 18",
+  previous: "m14 5-7 7 7 7",
+  next: "m10 5 7 7-7 7",
+  full: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
+  single: "M4 5h16v14H4z",
+  wipe: "M4 5h16v14H4zM12 2v20M4 10h8M4 14h8",
+  side: "M3 5h8v14H3zM13 5h8v14h-8z",
+  blink: "M4 4h12v12H4zM8 16v4h12V8h-4",
 };
 
 /** @typedef {keyof typeof LINES} IconName */
