@@ -35,3 +35,25 @@ def inflate(data: bytes | bytearray | memoryview, size: int) -> bytes | None:
     except fast_zlib.error:
         return None
     return content if len(content) == size and unpacker.eof else None
+
+
+def gzipped(data: bytes) -> bytes:
+    """``data`` as a gzip file, by the fastest level."""
+    packer = fast_zlib.compressobj(1, fast_zlib.DEFLATED, 31)
+    return bytes(packer.compress(data) + packer.flush())
+
+
+def deflate_block(data: bytes) -> bytes:
+    """``data`` as raw deflate blocks that end on a byte and refer to nothing before them.
+
+    So blocks that were made apart may follow each other in one stream; :data:`LAST_BLOCK` ends it.
+    """
+    packer = fast_zlib.compressobj(1, fast_zlib.DEFLATED, -15)
+    return bytes(packer.compress(data) + packer.flush(zlib.Z_SYNC_FLUSH))
+
+
+LAST_BLOCK = b"\x03\x00"
+"""An empty last block."""
+
+GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""The head of a gzip file; behind its deflate stream follow CRC-32 and length, four bytes each, little-endian."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from ..deflate import gzipped
 from ..errors import GatebusError, InvalidImage, TooMany, Unauthorized
 
 SAFE_HEADERS = {
@@ -18,6 +20,9 @@ SAFE_HEADERS = {
     "Cache-Control": "private, no-cache",
 }
 """Nothing that we serve runs as a page, is guessed to be another type, or is shown on other sites."""
+
+PACKED_FROM = 1400
+"""Bytes from which an answer is worth packing: a shorter one is one packet in any case."""
 
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 """For an address that names its content by digest."""
@@ -37,14 +42,21 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def answer_json(body: bytes, if_none_match: str | None = None) -> web.Response:
-    """JSON as made by :func:`as_json`; 304 when the asker has the same already."""
+def answer_json(body: bytes, if_none_match: str | None = None, packed: bool = False) -> web.Response:
+    """JSON as made by :func:`as_json`; 304 when the asker has the same already; ``packed`` when it takes gzip."""
     if if_none_match is None:
         return web.Response(body=body, content_type="application/json", headers=SAFE_HEADERS)
-    tag = hashlib.blake2b(body, digest_size=16).hexdigest()
+    packed = packed and len(body) >= PACKED_FROM
+    # Other bytes, another tag: also that of the same list, packed.
+    tag = hashlib.blake2b(body, digest_size=16).hexdigest() + ("-gzip" if packed else "")
+    varies = {"Vary": "Accept-Encoding"} if len(body) >= PACKED_FROM else {}
     if _matches(if_none_match, tag):
-        return not_modified(tag)
-    return web.Response(body=body, content_type="application/json", headers={**SAFE_HEADERS, "ETag": f'"{tag}"'})
+        return not_modified(tag, varies)
+    headers = {**SAFE_HEADERS, "ETag": f'"{tag}"', **varies}
+    if packed:
+        headers["Content-Encoding"] = "gzip"
+        body = gzipped(body)
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def answer_image(data: bytes, tag: str, extra: Mapping[str, str] | None = None) -> web.Response:
@@ -56,6 +68,15 @@ def answer_image(data: bytes, tag: str, extra: Mapping[str, str] | None = None) 
 def not_modified(tag: str, extra: Mapping[str, str] | None = None) -> web.Response:
     """304: what the asker holds is still right."""
     return web.Response(status=304, headers={**SAFE_HEADERS, "ETag": f'"{tag}"', **(extra or {})})
+
+
+def takes_gzip(http: web.Request) -> bool:
+    """Whether Accept-Encoding names gzip, and not as what the asker won't have."""
+    for entry in http.headers.get("Accept-Encoding", "").lower().split(","):
+        coding, _, quality = entry.replace(" ", "").partition(";q=")
+        if coding in ("gzip", "x-gzip"):
+            return not re.fullmatch(r"0(\.0*)?", quality)
+    return False
 
 
 def has_already(http: web.Request, tag: str) -> bool:

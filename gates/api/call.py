@@ -16,7 +16,7 @@ from ..errors import InvalidInput
 from ..guard import Caller
 from ..store import Store
 from ..thumbnails import Thumbnails
-from .answer import answer_image, answer_json, as_json, has_already, not_modified
+from .answer import answer_image, answer_json, as_json, has_already, not_modified, takes_gzip
 from .intake import parse_form, parse_json
 from .route import PATH_CHECKS, Route, check_fields
 
@@ -103,9 +103,19 @@ class Call:
     # -- what goes out --------------------------------------------------------------------
     async def answer(self, value: Any, large: bool = False) -> web.Response:
         """The value as JSON; a GET can be answered by 304. ``large`` (a list) is written in a thread."""
-        body = await self.run(as_json, value) if large else as_json(value)
+        if large:
+            return await self.answer_list(lambda: as_json(value))
         held = None if self._route.changes else self.http.headers.get("If-None-Match", "")
-        return answer_json(body, held)
+        return answer_json(as_json(value), held)
+
+    async def answer_list(self, make: Callable[[], bytes]) -> web.Response:
+        """The JSON that ``make`` gives, packed when the asker takes it; a GET can be answered by 304.
+
+        All of it is done in threads of its own kind: many long lists hold up each other, but no decision.
+        """
+        held = None if self._route.changes else self.http.headers.get("If-None-Match", "")
+        packed = takes_gzip(self.http)
+        return await self._in(self.api.lists, lambda: answer_json(make(), held, packed), (), {})
 
     async def answer_image(
         self, tag: str, load: Callable[[], bytes], extra: dict[str, str] | None = None

@@ -1,18 +1,16 @@
-"""The routes of gates: see what waits, paint a mask, decide."""
+"""The routes of a gate: see it, paint a mask, decide. The list of them is in ``gate_list.py``."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidInput, NotFound, StoreUnavailable
-from ..gate.record import ENDED, LIVE, MAX_ROUTES, Decision, Gate, make_decision
+from ..gate.record import MAX_ROUTES, Decision, Gate, make_decision
 from ..names import TEXT_LIMIT
-from ..store import Store
 from .answer import exchange_key
 from .call import Call
 from .route import JSON_LIMIT, SIZE, Field, Route
@@ -24,38 +22,6 @@ REPEAT_PAUSE = 0.1
 
 DECISION = exchange_key("gatebus_decision", tuple)
 """Where an exchange keeps (kind of the gate, route in digits or ``cancel``), for a server that counts them."""
-
-LIST_LIMIT = 1000
-"""Gates in one answer, when no other limit is asked for."""
-
-
-async def list_gates(call: Call) -> web.Response:
-    """Lists gates, oldest first; while the shared store is away those of this process."""
-    wanted, limit = call.query["status"], call.query["limit"]
-
-    def look() -> dict[str, Any]:
-        gates, reason = records(call.store, live=wanted == "live" or wanted in LIVE)
-        if wanted not in ("live", "all"):
-            gates = [gate for gate in gates if gate.status == wanted]
-        for name in ("instance", "workflow"):
-            if call.query[name]:
-                gates = [gate for gate in gates if getattr(gate, name) == call.query[name]]
-        return to_json(gates, limit, reason)
-
-    return await call.answer(await call.run(look), large=True)
-
-
-def records(store: Store, live: bool = True) -> tuple[list[Gate], str]:
-    """(gates, why the store is away or ""); blocks."""
-    try:
-        return store.gates.records(live=live), store.unavailable()
-    except StoreUnavailable as error:
-        return [], error.message
-
-
-def to_json(gates: list[Gate], limit: int, reason: str) -> dict[str, Any]:
-    """A list of gates as the API answers it."""
-    return {"gates": [gate.to_json() for gate in gates[:limit]], "total": len(gates), "unavailable": reason}
 
 
 async def get_gate(call: Call) -> web.Response:
@@ -170,24 +136,6 @@ _DECISION_ID = Field(
 )
 
 ROUTES = [
-    Route(
-        "GET",
-        "/gatebus/gates",
-        list_gates,
-        query=(
-            Field(
-                "status",
-                "text",
-                "live (waiting, orphaned, parked, decided), all, or one state.",
-                default="live",
-                choices=("live", "all", *LIVE, *ENDED),
-            ),
-            Field("instance", "text", "Only gates of this instance.", default=""),
-            Field("workflow", "text", "Only gates of this workflow.", default=""),
-            Field("limit", "int", "Gates in the answer, at most.", default=LIST_LIMIT, low=1, high=100_000),
-        ),
-        answer={"gates": [Gate], "total": int, "unavailable": str},
-    ),
     Route("GET", _PATH, get_gate, answer=Gate),
     Route("GET", f"{_PATH}/preview", get_preview, answer="image/jpeg"),
     Route("GET", f"{_PATH}/image", get_image, query=(_FRAME,), answer="image/png"),

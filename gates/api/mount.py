@@ -20,7 +20,7 @@ from ..errors import GatebusError, StoreUnavailable
 from ..guard import Caller, Guard
 from ..store import Store
 from ..thumbnails import Thumbnails
-from . import buses, editor, gates, instances, legacy, pools, slots, status, streams
+from . import buses, editor, gate_list, gates, instances, legacy, pools, slots, status, streams
 from .answer import answer_error, exchange_key
 from .call import Call
 from .intake import Intake
@@ -29,11 +29,16 @@ from .route import Handler, Route
 STEP_THREADS = 8
 """Threads for round trips to the store."""
 
+LIST_THREADS = 2
+"""Threads that read and write long lists."""
+
 IMAGE_THREADS = 2
 """Threads that decode and encode; each may hold a whole image of ``max_pixels``."""
 
 TABLE: tuple[Route, ...] = tuple(
-    route for module in (gates, buses, pools, slots, instances, streams, status, legacy) for route in module.ROUTES
+    route
+    for module in (gate_list, gates, buses, pools, slots, instances, streams, status, legacy)
+    for route in module.ROUTES
 )
 """Every route that each server has, not yet bound to a store."""
 
@@ -77,6 +82,7 @@ class Api:
         self._opened: Opened | None = None
         self._opening = threading.Lock()
         self.steps = ThreadPoolExecutor(STEP_THREADS, "gatebus-api")
+        self.lists = ThreadPoolExecutor(LIST_THREADS, "gatebus-lists")
         self.images = ThreadPoolExecutor(IMAGE_THREADS, "gatebus-images")
         self.intake = Intake()
         self.streams = streams.Streams()
@@ -99,7 +105,7 @@ class Api:
         """Ends the threads; calls that run are finished."""
         self.streams.close()
         self.streams.release()
-        for executor in (self.steps, self.images):
+        for executor in (self.steps, self.lists, self.images):
             executor.shutdown(wait=False, cancel_futures=True)
         if self._opened is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._opened.thumbnails.close)

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from ..errors import StoreUnavailable
 from ..events import Event
+from ..gate.listing import Page
 from ..store import Store
 from .answer import as_json
-from .gates import LIST_LIMIT, to_json
+from .gate_list import list_bytes
+from .message import GzipStream, Message
 
 if TYPE_CHECKING:
     from .streams import Streams
@@ -21,7 +23,16 @@ BACKLOG = 2000
 """Events that wait for a slow reader; beyond them it starts over from its cursor."""
 
 SEND_TIMEOUT = 30.0
-"""Seconds in which a reader must take what is sent; one that does not is gone."""
+"""Seconds in which a reader must take what is sent at once; one that does not is gone."""
+
+SEND_AT_ONCE = 128 * 1024
+"""Bytes that are sent at once."""
+
+LARGE = 64 * 1024
+"""Bytes from which a message is packed in a thread."""
+
+CATCH_UP = 200
+"""Events that are sent at once to a stream that catches up."""
 
 LOOK_AGAIN = 2.0
 """Seconds between two looks at a store that is away."""
@@ -30,19 +41,23 @@ LOOK_AGAIN = 2.0
 class Stream:
     """What one asker follows; its messages come from the streams' reader, or from the store when it is behind."""
 
-    def __init__(self, streams: Streams, store: Store, response: web.StreamResponse, cursor: str) -> None:
+    def __init__(
+        self, streams: Streams, store: Store, response: web.StreamResponse, cursor: str, packed: bool = False
+    ) -> None:
+        """``packed``: the response is declared to be gzip."""
         self._streams = streams
         self._store = store
         self._response = response
         self._cursor = cursor
-        self._waiting: deque[tuple[str, bytes]] = deque()
+        self._gzip = GzipStream() if packed else None
+        self._waiting: deque[tuple[str, Message]] = deque()
         self._woken = asyncio.Event()
         self._behind = True
         self._ended = False
         self._shown = False
 
     # -- from the streams' reader -----------------------------------------------------------
-    def put(self, cursor: str, message: bytes) -> None:
+    def put(self, cursor: str, message: Message) -> None:
         """Sends an event, unless this stream finds its own way to it."""
         if len(self._waiting) >= BACKLOG:
             self.start_over()
@@ -50,7 +65,7 @@ class Stream:
             self._waiting.append((cursor, message))
             self._woken.set()
 
-    def put_text(self, message: bytes) -> None:
+    def put_text(self, message: Message) -> None:
         """Sends what is no event of the store: a heartbeat, a status."""
         if len(self._waiting) < 2 * BACKLOG:
             self._waiting.append(("", message))
@@ -70,7 +85,9 @@ class Stream:
     # -- its own task -----------------------------------------------------------------------
     async def run(self) -> None:
         """Sends until it is ended or its reader is gone (ConnectionError, TimeoutError)."""
-        await self._send(b"retry: 2000\n\n")
+        if self._gzip is not None:
+            await self._response.write(self._gzip.head)
+        await self._send(Message(b"retry: 2000\n\n"))
         reason = await self._streams.call(self._store.unavailable)
         if reason:
             await self._send(status_message(reason))
@@ -85,14 +102,22 @@ class Stream:
                     await self._pause()
                     continue
             while self._waiting and not self._behind and not self._ended:
-                cursor, message = self._waiting.popleft()
-                if not cursor:
-                    await self._send(message)
-                elif is_after(cursor, self._cursor):
-                    await self._send(message)
-                    self._cursor = cursor
+                await self._send_waiting()
             if not self._waiting and not self._behind and not self._ended:
                 await self._woken.wait()
+        if self._gzip is not None:
+            await self._response.write(self._gzip.end())
+
+    async def _send_waiting(self) -> None:
+        """Sends what waits now, as one."""
+        messages, reached = [], self._cursor
+        while self._waiting:
+            cursor, message = self._waiting.popleft()
+            if not cursor or is_after(cursor, reached):
+                messages.append(message)
+                reached = cursor or reached
+        await self._send(*messages)
+        self._cursor = reached
 
     async def _catch_up(self) -> None:
         """Sends what lies between the cursor and the present."""
@@ -102,16 +127,17 @@ class Stream:
             missed = await self._streams.call(self._store.events.since, self._cursor) if self._cursor else None
             while missed is None:
                 if self._cursor:
-                    await self._send(b"event: reset\ndata: {}\n\n")
+                    await self._send(Message(b"event: reset\ndata: {}\n\n"))
                 self._cursor, snapshot = await self._streams.snapshot(self._store)
                 await self._send(snapshot)
                 missed = await self._streams.call(self._store.events.since, self._cursor)
         except StoreUnavailable:
             self._behind = True
             raise
-        for event in missed:
-            await self._send(event_message(event))
-            self._cursor = event.cursor
+        for start in range(0, len(missed), CATCH_UP):
+            part = missed[start : start + CATCH_UP]
+            await self._send(*(event_message(event) for event in part))
+            self._cursor = part[-1].cursor
 
     async def _show_snapshot_message(self) -> None:
         """Shows a stream that begins while the store is away what waits in this process; once, and without an id."""
@@ -131,8 +157,18 @@ class Stream:
         except asyncio.TimeoutError:
             return
 
-    async def _send(self, message: bytes) -> None:
-        await asyncio.wait_for(self._response.write(message), SEND_TIMEOUT)
+    async def _send(self, *messages: Message) -> None:
+        data = b"".join([await self._wire(message) for message in messages])
+        for start in range(0, len(data), SEND_AT_ONCE):
+            await asyncio.wait_for(self._response.write(data[start : start + SEND_AT_ONCE]), SEND_TIMEOUT)
+
+    async def _wire(self, message: Message) -> bytes:
+        """The message's bytes as they are sent."""
+        if self._gzip is None:
+            return message.plain
+        if len(message.plain) > LARGE:
+            return await self._streams.call(self._gzip.wrap, message)
+        return self._gzip.wrap(message)
 
 
 def is_after(cursor: str, other: str) -> bool:
@@ -146,27 +182,26 @@ def _order(place: str) -> tuple[int, ...]:
     return tuple(int(part) for part in place.split("-"))
 
 
-def take_snapshot(store: Store) -> tuple[str, bytes]:
+def take_snapshot(store: Store) -> tuple[str, Message]:
     """(cursor, message) of what waits; the cursor is taken first, so that what happens meanwhile is sent again."""
     cursor = store.events.cursor()
-    return cursor, b"id: %s\n%s" % (cursor.encode(), snapshot_message(store))
+    return cursor, Message(b"id: %s\n%s" % (cursor.encode(), snapshot_message(store).plain))
 
 
-def snapshot_message(store: Store) -> bytes:
+def snapshot_message(store: Store) -> Message:
     """The snapshot without a cursor; while the store is away it has the gates of this process."""
-    shown = to_json(store.gates.records(live=True), LIST_LIMIT, store.unavailable())
-    gates = shown.pop("gates")
+    gates = store.gates.records(live=True)
     # A line a gate: readers that go by lines have a limit on their length.
-    lines = [b'{"gates":[', *(as_json(gate) + b"," for gate in gates[:-1]), *(as_json(gate) for gate in gates[-1:])]
-    lines.append(b"]," + as_json(shown)[1:])
-    return b"event: snapshot\n%s\n" % b"".join(b"data: %s\n" % line for line in lines)
+    shown = list_bytes(Page(gates, len(gates)), store.unavailable(), separator=b",\ndata: ")
+    return Message(b"event: snapshot\ndata: %s\n\n" % shown)
 
 
-def event_message(event: Event) -> bytes:
+def event_message(event: Event) -> Message:
     """The event as it goes over the wire."""
-    return b"id: %s\nevent: %s\ndata: %s\n\n" % (event.cursor.encode(), event.type.encode(), as_json(event.to_json()))
+    data = as_json(event.to_json())
+    return Message(b"id: %s\nevent: %s\ndata: %s\n\n" % (event.cursor.encode(), event.type.encode(), data))
 
 
-def status_message(reason: str) -> bytes:
+def status_message(reason: str) -> Message:
     """Why the store is away, "" when it is back."""
-    return b"event: status\ndata: %s\n\n" % as_json({"unavailable": reason})
+    return Message(b"event: status\ndata: %s\n\n" % as_json({"unavailable": reason}))

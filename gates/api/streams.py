@@ -28,8 +28,9 @@ from aiohttp import web
 from ..errors import StoreUnavailable, TooBusy
 from ..events import Event
 from ..store import Store
-from .answer import SAFE_HEADERS
+from .answer import SAFE_HEADERS, takes_gzip
 from .call import Call
+from .message import Message
 from .route import Field, Route
 from .stream import LOOK_AGAIN, Stream, event_message, status_message, take_snapshot
 
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 MAX_STREAMS = 200
 """Open streams of one process."""
+
+LOOK_PAUSE = 0.02
+"""Seconds between two looks at a store of which much is heard; what changes meanwhile is one look."""
 
 HEARTBEAT = 15.0
 """Seconds between comments that keep proxies from closing a silent stream."""
@@ -54,7 +58,7 @@ class Streams:
         self._closed = False
         self._reader: asyncio.Task[None] | None = None
         self._beats: asyncio.Task[None] | None = None
-        self._snapshot: asyncio.Task[tuple[str, bytes]] | None = None
+        self._snapshot: asyncio.Task[tuple[str, Message]] | None = None
         # Its own threads: the API's may all wait for a Redis that is away.
         self._threads = ThreadPoolExecutor(2, "gatebus-events")
 
@@ -78,7 +82,11 @@ class Streams:
         response = web.StreamResponse(headers={**SAFE_HEADERS, "X-Accel-Buffering": "no", "Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
-        stream = Stream(self, store, response, cursor)
+        # Packed here, not by aiohttp: what it has packed may wait for more before it is sent.
+        packed = takes_gzip(http)
+        if packed:
+            response.headers["Content-Encoding"] = "gzip"
+        stream = Stream(self, store, response, cursor, packed)
         self._open.add(stream)
         try:
             await response.prepare(http)
@@ -100,14 +108,14 @@ class Streams:
         """The step's result, from a thread of the streams."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, step, *arguments)
 
-    async def snapshot(self, store: Store) -> tuple[str, bytes]:
+    async def snapshot(self, store: Store) -> tuple[str, Message]:
         """(cursor, snapshot message); those who ask while one is made share it. Raises StoreUnavailable."""
         if self._snapshot is None:
             self._snapshot = asyncio.get_running_loop().create_task(self.call(take_snapshot, store))
             self._snapshot.add_done_callback(self._drop_snapshot)
         return await asyncio.shield(self._snapshot)
 
-    def _drop_snapshot(self, done: asyncio.Task[tuple[str, bytes]]) -> None:
+    def _drop_snapshot(self, done: asyncio.Task[tuple[str, Message]]) -> None:
         self._snapshot = None
         if not done.cancelled():
             done.exception()
@@ -127,8 +135,9 @@ class Streams:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._heartbeat)
+            beat = Message(b": still here\n\n")
             for stream in self._open:
-                stream.put_text(b": still here\n\n")
+                stream.put_text(beat)
 
     async def _read(self, store: Store) -> None:
         """Follows the store's events for every stream, over its outages and lost data sets."""
@@ -162,6 +171,7 @@ class Streams:
                     reason = now
                     for stream in self._open:
                         stream.put_text(status_message(reason))
+                await asyncio.sleep(LOOK_PAUSE)
                 try:
                     await asyncio.wait_for(woken.wait(), LOOK_AGAIN)
                 except asyncio.TimeoutError:

@@ -1,0 +1,106 @@
+"""The route that lists gates: filtered, in pages, with counts for the menus of filters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import InvalidInput, StoreUnavailable
+from ..gate.listing import Page, Wanted, page
+from ..gate.record import ENDED, LIVE, Gate
+from ..names import check_gate_id
+from ..store import Store
+from .answer import as_json
+from .call import Call
+from .route import Field, Route
+
+LIST_LIMIT = 1000
+"""Gates in one answer, when no other limit is asked for."""
+
+IDS_LIMIT = 200
+"""Gates that one call may name: their ids fit into the first line of an HTTP message."""
+
+AGE_LIMIT = 10 * 365 * 86_400
+"""Seconds that a filter by age may name."""
+
+
+async def list_gates(call: Call) -> web.Response:
+    """Lists gates, oldest first; while the shared store is away those of this process."""
+    ask = call.query
+    ids = _checked_ids(ask["ids"])
+    wanted = Wanted(ask["status"], ask["instance"], ask["workflow"], ask["bus"], ask["q"], ask["older"], ask["newer"])
+
+    def make() -> bytes:
+        if ids:
+            found, reason = _some(call.store, ids)
+            return list_bytes(Page(found, len(found)), reason)
+        gates, reason = records(call.store, wanted.live)
+        now = call.store.gates.clock()
+        part = page(wanted.choose(gates, now), ask["limit"], ask["cursor"], ask["order"] == "newest")
+        return list_bytes(part, reason, wanted.facets(gates, now) if ask["facets"] else None)
+
+    return await call.answer_list(make)
+
+
+def records(store: Store, live: bool = True) -> tuple[list[Gate], str]:
+    """(gates, why the store is away or ""); blocks."""
+    try:
+        return store.gates.records(live=live), store.unavailable()
+    except StoreUnavailable as error:
+        return [], error.message
+
+
+def list_bytes(part: Page, reason: str, facets: dict[str, Any] | None = None, separator: bytes = b",") -> bytes:
+    """A list of gates as the API answers it; ``separator`` stands between two of them."""
+    rest: dict[str, Any] = {"total": part.total, "next": part.next, "unavailable": reason}
+    if facets is not None:
+        rest["facets"] = facets
+    return b'{"gates":[%s],%s' % (separator.join(gate.json_bytes for gate in part.gates), as_json(rest)[1:])
+
+
+def _some(store: Store, ids: list[str]) -> tuple[list[Gate], str]:
+    return store.gates.some(ids), store.unavailable()
+
+
+def _checked_ids(text: str) -> list[str]:
+    ids = [check_gate_id(gate_id) for gate_id in text.split(",")] if text else []
+    if len(ids) > IDS_LIMIT:
+        raise InvalidInput(f"{len(ids)} ids in one call; at most {IDS_LIMIT}", what="ids", limit=IDS_LIMIT)
+    return ids
+
+
+ROUTES = [
+    Route(
+        "GET",
+        "/gatebus/gates",
+        list_gates,
+        query=(
+            Field(
+                "status",
+                "text",
+                "live (waiting, orphaned, parked, decided), all, or one state.",
+                default="live",
+                choices=("live", "all", *LIVE, *ENDED),
+            ),
+            Field("instance", "text", "Only gates of this instance.", default=""),
+            Field("workflow", "text", "Only gates of this workflow.", default=""),
+            Field("bus", "text", "Only gates that publish to this bus or were loaded from it.", default=""),
+            Field("q", "text", "Words in title, note, workflow, instance, buses, labels or id.", default=""),
+            Field("older", "int", "Seconds since it opened, at least.", default=0, high=AGE_LIMIT),
+            Field("newer", "int", "Seconds since it opened, at most.", default=0, high=AGE_LIMIT),
+            Field("order", "text", "Which come first.", default="oldest", choices=("oldest", "newest")),
+            Field("limit", "int", "Gates in the answer, at most.", default=LIST_LIMIT, low=1, high=100_000),
+            Field("cursor", "text", "The next of the answer before: what follows it.", default=""),
+            Field("facets", "flag", "Whether the values to filter by are counted.", default=False),
+            Field(
+                "ids",
+                "text",
+                "Only these gates, ids with commas between; no other filter counts then, and ended ones are shown.",
+                default="",
+                limit=IDS_LIMIT * 33,
+            ),
+        ),
+        answer={"gates": [Gate], "total": int, "next": str, "unavailable": str, "facets?": Any},
+    )
+]
