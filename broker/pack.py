@@ -38,7 +38,7 @@ class Pack:
 
     def __init__(self) -> None:
         here = Path(__file__).resolve().parent
-        self.checkout = here.parent if (here.parent / "pyproject.toml").is_file() else None
+        self.checkout = here.parent if (here.parent / "web" / "page").is_dir() else None
         """The checkout's folder, None when the package was installed from a wheel."""
         self._root = self.checkout or here / "comfyui_pack"
 

@@ -67,6 +67,12 @@ BESIDES = (("PING",), ("TIME",), ("WAIT", "0", "1"), ("SCRIPT", "LOAD", "return 
 """Those without a key."""
 
 
+def needed(namespace: str) -> str:
+    """The rules of an account that may do what is needed and nothing besides, as ACL SETUSER takes them."""
+    keys = f"~{{{namespace}}}:* ~{namespace}:* resetchannels &{{{namespace}}}:* &{namespace}:*"
+    return f"{keys} +@read +@write +@connection +@pubsub +eval +evalsha +script|load +script|exists +time +wait +info"
+
+
 def check(connection: Connection) -> list[Finding]:
     """What this account may not do; raises RedisError when Redis is away."""
     keys, token = Keys(connection.settings.namespace), f"doctor-{secrets.token_hex(4)}"
@@ -89,14 +95,12 @@ def check(connection: Connection) -> list[Finding]:
     denied += _denied_channel(connection, keys.gates)
     if not denied:
         return [ok("redis.rights", f"all {len(COMMANDS) + len(BESIDES) + 1} commands that are used are allowed")]
-    name = connection.settings.namespace
     shown = ", ".join(dict.fromkeys(denied))
     return [
         wrong(
             "redis.rights",
             f"this account may not: {shown}",
-            f"ACL SETUSER … ~{{{name}}}:* ~{name}:* resetchannels &{{{name}}}:* &{name}:* +@read +@write +@connection +@pubsub"
-            " +eval +evalsha +script|load +script|exists +time +wait +info",
+            f"ACL SETUSER … {needed(connection.settings.namespace)}",
         )
     ]
 
