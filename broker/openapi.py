@@ -138,7 +138,7 @@ def _body(route: Route) -> dict[str, Any]:
 
 def _answer(route: Route, schemas: Schemas) -> dict[str, Any]:
     if isinstance(route.answer, str):
-        return {"description": route.about, "content": {route.answer: {}}}
+        return {"description": route.about, "content": {each: {} for each in route.answer.split(", ")}}
     return {"description": route.about, "content": json_content(schemas.of(route.answer))}
 
 

@@ -50,6 +50,11 @@ class Call:
             query[name] = value
         self.query = check_fields(route.query, query, text=True, lenient=route.lenient)
 
+    @property
+    def where(self) -> str:
+        """Which way the call came, as a decision tells it."""
+        return f"{self.caller.remote or 'no address'} via {self.store.settings.instance}"
+
     # -- work off the event loop ----------------------------------------------------------
     async def run(self, step: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """The step's result, from a thread: a round trip to the store, a file."""

@@ -86,15 +86,15 @@ async def delete_mask(call: Call) -> web.Response:
 async def route_gate(call: Call) -> web.Response:
     """Decides the gate: it takes the route; the first decision wins."""
     fields = await call.fields()
-    return await _decide(
-        call, make_decision("route", fields["route"], _by(call, fields["by"]), fields["text"], fields["decision_id"])
-    )
+    by, text, id = _by(call, fields["by"]), fields["text"], fields["decision_id"]
+    return await _decide(call, make_decision("route", fields["route"], by, text, id, call.where))
 
 
 async def cancel_gate(call: Call) -> web.Response:
     """Decides the gate: its prompt is stopped."""
     fields = await call.fields()
-    return await _decide(call, make_decision("cancel", by=_by(call, fields["by"]), id=fields["decision_id"]))
+    by, id = _by(call, fields["by"]), fields["decision_id"]
+    return await _decide(call, make_decision("cancel", by=by, id=id, where=call.where))
 
 
 async def _decide(call: Call, decision: Decision) -> web.Response:

@@ -147,7 +147,7 @@ SIZE = Field("size", "int", "Longest side in pixels.", default=DEFAULT_SIZE, cho
 Shape = Any
 """What an answer holds: a dataclass, ``str``, ``int``, ``float`` or ``bool``, ``[shape]`` for a list of them,
 ``{name: shape}`` for an object (``name?`` for what may be missing), a tuple of shapes for one or the other,
-``Any``; or, of a whole answer, a media type such as ``"image/png"``."""
+``Any``; or, of a whole answer, a media type such as ``"image/png"``, or several with commas between."""
 
 Run = Callable[["Call"], Awaitable[web.StreamResponse]]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
