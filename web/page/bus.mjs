@@ -100,7 +100,7 @@ export class BusView {
   #bar() {
     const back = el("a", { class: "gp-button", href: "#/buses" }, `‹ ${t("content.buses")}`);
     const upload = button(t("content.upload"), () => chooseFiles((files) => void this.#publish(files), true), "gp-primary");
-    return el("div", { class: "gc-bar" }, back, el("h1", { class: "gc-title" }, this.name), this.label, upload, this.deleteButton);
+    return el("div", { class: "gc-bar" }, back, el("h1", { class: "gc-title" }, this.name), this.label, upload);
   }
 
   /** @param {File[]} files */
@@ -204,6 +204,7 @@ export class BusView {
         button(t("content.downloadImage"), get("image", "")),
         ...(mask ? [button(t("content.downloadMask"), get("mask", "-mask"))] : []),
         button(t("content.deleteVersion", { version }), () => void this.#removeVersion(shown), "gp-danger"),
+        this.deleteButton,
       ),
       el("dl", { class: "gc-facts" }, ...facts.filter(([, value]) => value).flatMap(([key, value]) => [el("dt", {}, key), el("dd", {}, value)])),
     );

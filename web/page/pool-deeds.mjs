@@ -50,9 +50,9 @@ export class PoolDeeds {
   }
 
   /** @param {Info} info */
-  async exportZip({ pool_id, name }) {
+  async exportZip({ pool_id }) {
     const url = this.context.api.host.url(`/gatebus/pools/${encodeURIComponent(pool_id)}/export`);
-    await download(this.context, url, `${name || pool_id}.zip`);
+    await download(this.context, url, `${pool_id}.zip`);
   }
 
   /** Makes a new pool of a zip that the person chooses, and opens it. */
