@@ -154,7 +154,7 @@ export class BusPicture extends EventTarget {
     const canvas = /** @type {any} */ (el("canvas", { class: "gc-mask", width: head.width, height: head.height, "aria-hidden": "true" }));
     const image = new Image();
     image.addEventListener("load", () => {
-      const context = canvas.getContext("2d");
+      const context = canvas.getContext("2d", { willReadFrequently: true });
       context.drawImage(image, 0, 0);
       const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
       for (let at = 0; at < pixels.data.length; at += 4) {
