@@ -1,23 +1,17 @@
 /** The gates that wait for somebody, filtered and in order: what the inbox shows and the gate's screen goes through. */
 import { byAge, isOpen } from "../comfyui/lib/gate-state.mjs";
+import { NO_FILTER, matcher } from "./inbox-filter.mjs";
 
 /** @typedef {import("../comfyui/lib/feed.mjs").Feed} Feed */
+/** @typedef {import("./inbox-filter.mjs").Filter} Filter */
 /** @typedef {import("./settings.mjs").Settings} Settings */
 
-/**
- * @typedef {object} Filter empty fields let everything through
- * @property {string} text in title, note, workflow, instance or bus
- * @property {string} instance
- * @property {string} workflow
- * @property {string} bus that it publishes to or was loaded from
- * @property {number} age least minutes that it waits, 0 for any
- * @property {string} status `waiting`, `orphaned` or `parked`
- */
+/** Milliseconds within which changes are looked at together. */
+const TOGETHER = 30;
+/** Part of the time that looking may take, when gates change all the time. */
+const SHARE = 0.2;
 
-/** @type {Filter} */
-export const NO_FILTER = { text: "", instance: "", workflow: "", bus: "", age: 0, status: "" };
-
-/** Event `change` when `gates` is another array, or one of its gates changed. */
+/** Event `change` when `gates` is another array. */
 export class Inbox extends EventTarget {
   /** @type {any[]} open gates that the filter lets through, in order */
   gates = [];
@@ -29,7 +23,9 @@ export class Inbox extends EventTarget {
   cursor = "";
   /** @type {Map<string, number>} gate id -> place in `gates` */
   #places = new Map();
-  #frame = 0;
+  #timer = 0;
+  /** Milliseconds that looking took last. */
+  #cost = 0;
 
   /** @param {Feed} feed @param {Settings} settings */
   constructor(feed, settings) {
@@ -68,44 +64,21 @@ export class Inbox extends EventTarget {
 
   /** Looks at the feed anew. */
   refresh() {
-    clearTimeout(this.#frame);
-    this.#frame = 0;
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    const began = performance.now();
     const newest = this.settings.get("order") === "newest";
     this.all = [...this.feed.gates.values()].filter(isOpen).sort(newest ? (a, b) => byAge(b, a) : byAge);
     const passes = matcher(this.filter, this.feed.now());
     this.gates = this.all.filter(passes);
     this.#places = new Map(this.gates.map((gate, place) => [gate.id, place]));
     this.dispatchEvent(new Event("change"));
+    this.#cost = performance.now() - began;
   }
 
-  /** Many gates that change together are looked at once. */
+  /** Gates that change together are looked at once. */
   #later() {
     // Not an animation frame: a hidden tab counts on in its title.
-    this.#frame ||= window.setTimeout(() => this.refresh(), 30);
+    this.#timer ||= window.setTimeout(() => this.refresh(), Math.max(TOGETHER, this.#cost / SHARE));
   }
-}
-
-/**
- * Whether a gate passes the filter, at that time.
- * @param {Filter} filter
- * @param {number} now milliseconds, by the server's clock
- * @returns {(gate: any) => boolean}
- */
-export function matcher({ text, instance, workflow, bus, age, status }, now) {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  const opened = age ? now - age * 60_000 : Infinity;
-  return (gate) =>
-    (!instance || gate.instance === instance) &&
-    (!workflow || gate.workflow === workflow) &&
-    (!bus || gate.send_id === bus || gate.get_id === bus) &&
-    (!status || gate.status === status) &&
-    gate.opened <= opened &&
-    (!words.length || hasWords(gate, words));
-}
-
-/** @param {any} gate @param {string[]} words */
-function hasWords(gate, words) {
-  const { id, title, note, workflow, instance, send_id, get_id, labels } = gate;
-  const text = [title, note, workflow, instance, send_id, get_id, id, ...labels].join("\n").toLowerCase();
-  return words.every((word) => text.includes(word));
 }

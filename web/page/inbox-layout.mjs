@@ -1,0 +1,37 @@
+/** The geometry of the inbox: how large its cards are at each size; lengths in CSS pixels. */
+import { GAP } from "../comfyui/lib/grid-layout.mjs";
+
+/** @typedef {"small" | "medium" | "large"} Size */
+/** @typedef {import("../comfyui/lib/grid-layout.mjs").Layout} Layout */
+
+/** @type {Size[]} */
+export const SIZES = ["small", "medium", "large"];
+
+/** Least width of a card. */
+const LEAST = { small: 128, medium: 250, large: 430 };
+/** The picture's height by its width. */
+const SHAPE = { small: 1, medium: 0.75, large: 0.8 };
+/** Below the picture, without the routes: title, place, time and note. */
+const WORDS = { small: 24, medium: 88, large: 88 };
+/** Least width of a route's button. */
+const BUTTON = 92;
+/** Rows of routes; more are scrolled. */
+const ROWS = 3;
+
+/**
+ * @param {object} what
+ * @param {number} what.count cards
+ * @param {number} what.width of the place
+ * @param {Size} what.size
+ * @param {number} what.routes the most that one of the gates has
+ * @param {number} what.button height of one
+ * @returns {Layout}
+ */
+export function layoutOf({ count, width, size, routes, button }) {
+  const least = Math.min(width, width < 520 && size === "small" ? 104 : LEAST[size]);
+  const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
+  const cell = Math.max(1, (width - GAP * (columns - 1)) / columns);
+  const rows = size === "small" ? 0 : Math.min(ROWS, Math.ceil(routes / Math.max(1, Math.floor((cell - 16) / BUTTON))));
+  const row = Math.round(cell * SHAPE[size]) + WORDS[size] + rows * (button + 4) + GAP;
+  return { columns, cell, row, height: Math.ceil(count / columns) * row, count };
+}
