@@ -19,8 +19,9 @@ from gates.guard import Guard
 from gates.settings import Settings, Token
 from gates.store import Store
 
-from .exchanges import framed
+from .exchanges import RUNNING, Running, framed
 from .metrics import CONTENT_TYPE, METRICS, Metrics
+from .openapi import mount_document
 from .page import mount_page
 from .tokens import LOOK_AGAIN, Followed
 
@@ -45,11 +46,12 @@ def make_app(
     those of the store's settings count.
     """
     prefix = check_prefix(prefix)
-    guard, metrics = Guard(store.settings), Metrics()
-    frame = framed(guard, metrics, prefix)
+    guard, metrics, running = Guard(store.settings), Metrics(), Running()
+    frame = framed(guard, metrics, running, prefix)
     app = web.Application(middlewares=[] if prefix else [frame])
-    app[METRICS] = metrics
+    app[METRICS], app[RUNNING] = metrics, running
     api = mount(app, lambda: store, state_dir, guard=guard)
+    mount_document(app, api.routes, prefix)
     mount_page(app)
     _mount_service(app, api, store, guard, metrics)
     steps: list[Callable[[], object]] = [_Watched(store).look]
@@ -59,7 +61,7 @@ def make_app(
     if not prefix:
         return app
     outer = web.Application(middlewares=[frame])
-    outer[METRICS] = metrics
+    outer[METRICS], outer[RUNNING] = metrics, running
 
     async def to_page(http: web.Request) -> web.StreamResponse:
         # Relative, so that it also holds below a sub-path that a proxy has taken off.

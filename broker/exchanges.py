@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -29,7 +30,48 @@ NO_ROUTE = "(none)"
 GONE = 499
 """Status in log and figures of an exchange whose caller left before the answer."""
 
+STREAMS = "/gatebus/events"
+"""The route whose exchanges last as long as both sides live."""
+
 log = logging.getLogger(__name__)
+
+
+class Running:
+    """The exchanges under way, event streams left out; used on one event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self.ending = False
+        """Whether the server stops: connections are then closed with their answer."""
+
+    def __len__(self) -> int:
+        return self._count
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """An exchange, from its head to its answer."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._none.set()
+
+    async def end(self, limit: float) -> None:
+        """Returns when none runs any more, or after ``limit`` seconds."""
+        self.ending = True
+        self._none.clear()
+        if self._count:
+            try:
+                await asyncio.wait_for(self._none.wait(), limit)
+            except asyncio.TimeoutError:
+                log.warning("calls are cut off", extra={"fields": {"calls": self._count}})
+
+
+RUNNING = web.AppKey("gatebus_running", Running)
+"""Where an application keeps its exchanges."""
 
 
 class WrongMethod(GatebusError):
@@ -39,7 +81,7 @@ class WrongMethod(GatebusError):
     type = "method_not_allowed"
 
 
-def framed(guard: Guard, metrics: Metrics, prefix: str = "") -> Middleware:
+def framed(guard: Guard, metrics: Metrics, running: Running, prefix: str = "") -> Middleware:
     """The middleware; ``prefix`` is left out of the routes that it names."""
 
     @web.middleware
@@ -50,7 +92,8 @@ def framed(guard: Guard, metrics: Metrics, prefix: str = "") -> Middleware:
         status, streamed = GONE, False
         try:
             try:
-                answer = await handler(request)
+                with nullcontext() if named(request) == STREAMS else running.one():
+                    answer = await handler(request)
             except web.HTTPNotFound:
                 answer = answer_error(NotFound("There is nothing at this address"))
             except web.HTTPMethodNotAllowed as error:
@@ -61,6 +104,8 @@ def framed(guard: Guard, metrics: Metrics, prefix: str = "") -> Middleware:
                 status = error.status
                 raise
             status, streamed = answer.status, answer.content_type == "text/event-stream"
+            if running.ending:
+                answer.force_close()
             return answer
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
@@ -72,9 +117,12 @@ def framed(guard: Guard, metrics: Metrics, prefix: str = "") -> Middleware:
             seconds = time.perf_counter() - began
             record(request, status, None if streamed else seconds, seconds)
 
-    def record(http: web.Request, status: int, timed: float | None, seconds: float) -> None:
+    def named(http: web.Request) -> str:
         resource = http.match_info.route.resource
-        route = resource.canonical.removeprefix(prefix) if resource is not None else NO_ROUTE
+        return resource.canonical.removeprefix(prefix) if resource is not None else NO_ROUTE
+
+    def record(http: web.Request, status: int, timed: float | None, seconds: float) -> None:
+        route = named(http)
         method = http.method if http.method in METHODS else "OTHER"
         metrics.exchanged(route, method, status, timed)
         if DECISION in http:

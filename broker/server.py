@@ -20,6 +20,7 @@ from gates.settings import Token
 from gates.store import Store
 
 from .app import make_app
+from .exchanges import RUNNING
 from .metrics import METRICS
 from .notify.notifications import mount_notifications
 
@@ -27,6 +28,9 @@ PORT = 8787
 
 STOP_LIMIT = 5.0
 """Seconds that running calls have to finish when the broker stops."""
+
+CUT_LIMIT = 0.5
+"""Seconds after that for each of the two steps in which aiohttp ends what still runs."""
 
 IDLE_LIMIT = 75.0
 """Seconds in which a connection must bring the whole head of a call; the usual proxies keep theirs for 60."""
@@ -88,7 +92,7 @@ async def serve(
     _on_signals(stop.set)
     app = make_app(store, state_dir, prefix=listening.prefix, tokens=tokens)
     mount_notifications(app, store, app[METRICS].notified)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_LIMIT, keepalive_timeout=IDLE_LIMIT)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CUT_LIMIT, keepalive_timeout=IDLE_LIMIT)
     await runner.setup()
     server: asyncio.Server | None = None
     try:
@@ -97,7 +101,10 @@ async def serve(
         log.info("started", extra={"fields": {"url": url}})
         started(url)
         await stop.wait()
-        log.info("stopping", extra={"fields": {"calls": len(runner.server.connections if runner.server else ())}})
+        server.close()
+        log.info("stopping", extra={"fields": {"calls": len(app[RUNNING])}})
+        # Before aiohttp's own end, which takes no more of a body that is under way.
+        await app[RUNNING].end(STOP_LIMIT)
     finally:
         if server is not None:
             server.close()
