@@ -32,6 +32,10 @@ Notified = tuple[str, str]
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
+# KEYS[1] - a control key: in a cluster its node's clock is the one that dates gates and events
+_TIME = "local key = KEYS[1] return redis.call('TIME')"
+
+
 class Claims:
     """The claims of one broker, on a connection of its own; every call may block and raises StoreUnavailable."""
 
@@ -41,11 +45,12 @@ class Claims:
         self._keys = keys
         self._token = secrets.token_hex(8)
         self._release = connection.script(_RELEASE)
+        self._time = connection.script(_TIME)
 
     def now_ms(self) -> int:
         """The time by the store's clock, which also dates gates and events."""
         with self._connection.available():
-            seconds, micros = self._connection.control.time()
+            seconds, micros = self._time([self._keys.notify_cursor])
         return int(seconds) * 1000 + int(micros) // 1000
 
     def cursor(self, newest: str) -> str:

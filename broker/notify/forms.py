@@ -59,12 +59,11 @@ def signed_json(target: Target, message: Message, picture: bool, secret: str) ->
 
 def discord(target: Target, message: Message, picture: bool, secret: str) -> Post:
     """An embed: https://discord.com/developers/docs/resources/webhook#execute-webhook"""
-    embed: dict[str, Any] = {
-        "title": clip(escape_discord(message.title), 256),
-        "description": clip(escape_discord("\n".join(message.lines)), 4000),
-    }
+    text = clip(escape_discord("\n".join(message.lines)), 3500)
     if message.link:
-        embed["url"] = message.link
+        # Not as the embed's url: Discord refuses a message whose url names a host of a local network.
+        text += f"\n[{OPEN}]({message.link.replace(')', '%29')})"
+    embed: dict[str, Any] = {"title": clip(escape_discord(message.title), 256), "description": text}
     content = {"embeds": [embed], "allowed_mentions": {"parse": []}}
     if not (picture and message.picture):
         return Post(target.url, json.dumps(content).encode(), {"Content-Type": "application/json"})

@@ -14,6 +14,9 @@ from gates.gate.record import Gate
 LISTED = 1000
 """Gates that a signed webhook lists one by one; ``count`` tells of all."""
 
+NOTE_LIMIT = 1000
+"""Characters of a note that a signed webhook carries; the whole one is in the API."""
+
 GROUPS = 8
 """Workflows that a message about many gates names."""
 
@@ -98,6 +101,7 @@ class Message:
         shown = {"event": notice.event, **{name: getattr(gate, name) for name in _FIELDS}}
         if notice.event == "deadline" and gate.decision is not None:
             shown["decision"] = {"kind": gate.decision.kind, "route": gate.decision.route}
+        shown["note"] = clip(gate.note, NOTE_LIMIT)
         shown["url"] = self._link(gate.id)
         shown["preview"] = urljoin(self.public_url, f"gatebus/gates/{gate.id}/preview") if self.public_url else ""
         return shown

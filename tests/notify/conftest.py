@@ -12,13 +12,15 @@ from redis_server import RedisServer
 
 from broker.notify.delivery import Patience
 from broker.notify.notifications import Notifications
+from gates.keys import Keys
 from gates.settings import Settings
 from gates.store import open_store
 from tests.notify.hooks import Hooks
 from tests.service.conftest import gatebus, own_home, start
-from tests.service.processes import QUICK, Studio
+from tests.service.processes import QUICK, Studio, until
+from tests.test_topologies import servers
 
-__all__ = ["gatebus", "own_home", "start"]
+__all__ = ["gatebus", "own_home", "servers", "start"]
 
 SECRET = "correct-horse-battery"
 QUICK_PATIENCE = Patience(timeout=1.0, waits=(0.05, 0.05, 0.05, 0.05))
@@ -63,3 +65,10 @@ def telling(redis_server: RedisServer, hooks: Hooks, tmp_path: Path) -> Iterator
     for notifications, store in opened:
         notifications.close()
         store.close()
+
+
+def started(telling: Telling, hooks: Hooks, redis: RedisServer, *paths: str, **more: object) -> object:
+    """Notifications that follow the events: what opens from now on is told."""
+    notifications = telling(*paths, **more)
+    until(lambda: redis.client().get(Keys().notify_cursor), "a cursor")
+    return notifications

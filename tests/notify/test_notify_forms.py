@@ -99,7 +99,7 @@ async def test_discord_gets_an_embed_with_the_picture_that_mentions_nobody(hooks
     (embed,) = content["embeds"]
     assert content["allowed_mentions"] == {"parse": []}
     assert embed["image"]["url"] == f"attachment://{name}"
-    assert embed["url"] == f"{PAGE}#/gates/{'a' * 32}"
+    assert embed["description"].endswith(f"\n[Open the page]({PAGE}#/gates/{'a' * 32})")
     assert "@everyone" not in embed["title"]
     assert r"\[here\]\(http\://evil\) \*x\* \`y\`" in embed["title"]
     assert "\u202e" not in embed["title"]
