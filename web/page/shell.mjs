@@ -23,7 +23,7 @@ export class Shell {
   /** @type {import("./help.mjs").Key[]} of the view */
   #keys = [];
   /** When `g` was pressed, 0: it was not. */
-  #chord = 0;
+  #chord = -Infinity;
   #role = "";
 
   /**
@@ -128,7 +128,7 @@ export class Shell {
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
     const place = PLACES.find((name) => name[0] === key);
     const chord = performance.now() - this.#chord < CHORD;
-    this.#chord = 0;
+    this.#chord = -Infinity;
     if (plain && chord && place) {
       this.context.go(`#/${place}`);
       return true;
