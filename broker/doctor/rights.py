@@ -12,7 +12,7 @@ from typing import Any
 from redis.cluster import RedisCluster
 from redis.exceptions import NoPermissionError, ResponseError
 
-from gates.connection import Connection
+from gates.connection import Connection, is_transient
 from gates.keys import Keys
 
 from .finding import Finding, ok, warning, wrong
@@ -133,8 +133,9 @@ def _denied(client: Any, commands: Sequence[tuple[str, ...]]) -> list[str]:
             except ResponseError as error:
                 if "unknown command" in str(error).lower():
                     denied.append(f"{command[0]} (unknown to this server)")
-                else:
+                elif not is_transient(error):
                     raise
+                # Else it is no matter of rights: memory is full, or this is a replica.
     finally:
         client.execute_command("DISCARD")
     return denied

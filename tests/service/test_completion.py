@@ -1,0 +1,111 @@
+"""Shell completion: commands, ids and names; and nothing at all where the store is away."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from redis_server import RedisServer, free_port
+
+from gates import codec
+from tests.service.processes import ROOT, Gatebus, Studio, image_file
+
+
+def completed(url: str, *words: str, shell: str = "bash") -> list[str]:
+    """What is offered for the last of the words."""
+    environ = {
+        **os.environ,
+        "_GATEBUS_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": " ".join(["gatebus", *words]),
+        "COMP_CWORD": str(len(words)) if shell != "fish" else words[-1],
+        "GATEBUS_STORE_URL": url,
+    }
+    answer = subprocess.run(
+        [sys.executable, "-m", "broker"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert answer.stderr == ""
+    return [line.partition(",")[2] for line in answer.stdout.splitlines() if line]
+
+
+def test_ids_and_names_are_offered(studio: Studio) -> None:
+    gate = studio.open_gate("portrait").gate
+    ended = studio.open_gate("ended")
+    ended.close("interrupted")
+    studio.store.buses.publish("größe", np.zeros((1, 6, 8, 3), np.float32), None)
+    studio.store.pools.add("faces", [(codec.encode_png(np.zeros((6, 8, 3), np.uint8)), "")])
+    url = studio.url
+    for command in ("show", "route", "cancel"):
+        assert completed(url, command, "") == [gate.id]
+    assert completed(url, "show", gate.id[:6]) == [gate.id]
+    assert completed(url, "show", "zz") == []
+    for command in ("get", "rm", "versions", "put"):
+        assert completed(url, "bus", command, "gr") == ["größe"]
+    for command in ("show", "add", "export", "rm"):
+        assert completed(url, "pool", command, "") == ["faces"]
+    assert completed("", "--url", url, "show", "") == [gate.id]
+
+
+def test_commands_and_options_are_offered() -> None:
+    assert "pool" in completed("", "po")
+    assert set(completed("", "bus", "")) == {"get", "put", "rm", "versions"}
+    assert "--recursive" in completed("", "pool", "add", "--")
+
+
+def test_without_a_store_buses_and_pools_of_the_disk_are_offered(
+    gatebus: Gatebus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GATEBUS_STORE_URL")
+    image = str(image_file(tmp_path / "i.png"))
+    assert gatebus("bus", "put", "cp1", image).code == 0
+    assert gatebus("pool", "add", "faces", image).code == 0
+    assert completed("", "bus", "get", "") == ["cp1"]
+    assert completed("", "pool", "show", "") == ["faces"]
+
+
+def test_a_store_that_is_away_or_frozen_offers_nothing_and_soon(own_redis: RedisServer) -> None:
+    assert completed(f"redis://127.0.0.1:{free_port()}/0", "show", "") == []
+    assert completed("no://url", "show", "") == []
+    began = time.monotonic()
+    completed("", "po")
+    plain = time.monotonic() - began
+    own_redis.freeze()
+    began = time.monotonic()
+    assert completed(own_redis.url, "bus", "get", "") == []
+    assert time.monotonic() - began < plain + 5
+    own_redis.thaw()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shells_script_calls_the_command(gatebus: Gatebus, shell: str) -> None:
+    answer = gatebus("completion", shell)
+    assert answer.code == 0
+    assert f"_GATEBUS_COMPLETE={shell}_complete" in answer.out
+    assert "gatebus" in answer.out
+
+
+def test_bash_completes_by_the_script(studio: Studio, tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash")
+    gate = studio.open_gate().gate
+    (tmp_path / "bin").mkdir()
+    wrapper = tmp_path / "bin" / "gatebus"
+    wrapper.write_text(f'#!/bin/sh\ncd "{ROOT}" && exec "{sys.executable}" -m broker "$@"\n')
+    wrapper.chmod(0o755)
+    script = (
+        'eval "$(gatebus completion bash)"; COMP_WORDS=(gatebus route ""); COMP_CWORD=2;'
+        ' _gatebus_completion gatebus; echo "${COMPREPLY[@]}"'
+    )
+    environ = {
+        **os.environ,
+        "PATH": f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}",
+        "GATEBUS_STORE_URL": studio.url,
+    }
+    answer = subprocess.run([bash, "-c", script], env=environ, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip() == gate.id, answer.stderr
