@@ -29,16 +29,16 @@ export class InstanceCard {
   show(instance) {
     this.instance = instance;
     const { name, gone, running, pending, version, comfyui, frontend, python, torch, system } = instance;
-    this.#ages = [{ element: this.seen, since: instance.seen, key: "content.seen" }];
+    this.#ages = [{ element: this.seen, since: instance.seen, key: "instances.seen" }];
     this.name.textContent = name;
     this.element.classList.toggle("gc-gone", gone);
     const state = gone ? "gone" : running.length || pending ? "busy" : "idle";
-    this.state.textContent = t(`content.${state}`);
+    this.state.textContent = t(`instances.${state}`);
     this.state.setAttribute("data-state", state);
     this.#drawUrl();
     this.#drawQueue();
     this.memory.replaceChildren(...instance.devices.map((/** @type {any} */ device) => this.#device(device)));
-    this.facts.textContent = [`ComfyUI ${comfyui}`, frontend && t("content.frontend", { version: frontend }), `gatebus ${version}`, `Python ${python}`, `torch ${torch}`, system].filter(Boolean).join(" · ");
+    this.facts.textContent = [`ComfyUI ${comfyui}`, frontend && t("instances.frontend", { version: frontend }), `gatebus ${version}`, `Python ${python}`, `torch ${torch}`, system].filter(Boolean).join(" · ");
     this.#drawGates();
   }
 
@@ -59,36 +59,36 @@ export class InstanceCard {
 
   #drawUrl() {
     const { url, reach, host, gone } = this.instance;
-    const note = reach === "loopback" ? t("content.loopback", { host }) : reach === "guess" ? t("content.guessed") : "";
+    const note = reach === "loopback" ? t("instances.loopback", { host }) : reach === "guess" ? t("instances.guessed") : "";
     const link = gone || !url ? el("span", {}, url) : el("a", { href: url, target: "_blank", rel: "noreferrer noopener" }, url);
     this.url.replaceChildren(link, ...(note ? [el("small", { class: "gc-quiet" }, note)] : []));
   }
 
   #drawQueue() {
     const { running, pending, next, gone } = this.instance;
-    if (gone) return this.queue.replaceChildren(el("p", { class: "gc-quiet" }, t("content.goneHint")));
+    if (gone) return this.queue.replaceChildren(el("p", { class: "gc-quiet" }, t("instances.goneHint")));
     const parts = running.map((/** @type {any} */ each) => this.#running(each));
     if (pending) {
       const entries = next.map((/** @type {any} */ each) => el("li", {}, each.workflow || each.prompt_id.slice(0, 8)));
-      const more = pending > next.length ? el("p", { class: "gc-quiet" }, t("content.more", { count: pending - next.length })) : null;
+      const more = pending > next.length ? el("p", { class: "gc-quiet" }, t("instances.more", { count: pending - next.length })) : null;
       const open = Boolean(this.queue.querySelector("details[open]"));
-      parts.push(el("details", { open }, el("summary", {}, t("content.pending", { count: pending })), el("ol", {}, ...entries), more));
+      parts.push(el("details", { open }, el("summary", {}, t("instances.pending", { count: pending })), el("ol", {}, ...entries), more));
     }
-    if (!parts.length) parts.push(el("p", { class: "gc-quiet" }, t("content.nothingRuns")));
+    if (!parts.length) parts.push(el("p", { class: "gc-quiet" }, t("instances.nothingRuns")));
     this.queue.replaceChildren(...parts);
   }
 
   /** @param {any} prompt */
   #running({ prompt_id, workflow, started, node, title, progress }) {
     const since = el("span", { class: "gc-quiet" });
-    this.#ages.push({ element: since, since: started, key: "content.since" });
+    this.#ages.push({ element: since, since: started, key: "instances.since" });
     const share = Math.round(progress * 100);
-    const bar = progress >= 0 ? el("progress", { max: 100, value: share, "aria-label": t("content.progress", { title }) }) : null;
+    const bar = progress >= 0 ? el("progress", { max: 100, value: share, "aria-label": t("instances.progress", { title }) }) : null;
     return el(
       "div",
       { class: "gc-running" },
       el("div", { class: "gc-line" }, el("strong", { class: "gc-one", title: prompt_id }, workflow || prompt_id.slice(0, 8)), since),
-      node ? el("div", { class: "gc-one" }, t("content.node", { title: title || node }), progress >= 0 ? ` ${share} %` : "") : null,
+      node ? el("div", { class: "gc-one" }, t("instances.node", { title: title || node }), progress >= 0 ? ` ${share} %` : "") : null,
       bar,
     );
   }
@@ -97,15 +97,15 @@ export class InstanceCard {
     const count = Math.max(0, this.#gates);
     const { name } = this.instance;
     const href = `#/gates?${new URLSearchParams({ instance: name })}`;
-    const text = t(count === 1 ? "content.gateOne" : "content.gates", { count });
+    const text = t(count === 1 ? "instances.gateOne" : "instances.gates", { count });
     this.gates.replaceChildren(...(count ? [el("a", { class: "gp-button", href }, text)] : []));
   }
 
   /** @param {any} device */
   #device({ name, type, vram_total, vram_free }) {
     const used = vram_total - vram_free;
-    const what = type === "cpu" ? t("content.ram") : t("content.vram");
-    const text = `${what}: ${t("content.memory", { used: gib(used), total: gib(vram_total) })}`;
+    const what = type === "cpu" ? t("instances.ram") : t("instances.vram");
+    const text = `${what}: ${t("instances.memory", { used: gib(used), total: gib(vram_total) })}`;
     return el("div", { class: "gc-device" }, el("span", { class: "gc-one", title: name }, name), el("meter", { min: 0, max: vram_total, high: vram_total * 0.9, value: used, "aria-label": text }), el("span", { class: "gc-quiet" }, text));
   }
 }

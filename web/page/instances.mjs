@@ -4,11 +4,13 @@ import { Undoing, addStylesheet, el } from "../comfyui/lib/dom.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { InstanceCard } from "./instance-card.mjs";
 import { content } from "./texts/content.mjs";
+import { instances } from "./texts/instances.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
 /** @typedef {import("./page.mjs").View} View */
 
 register("content", content);
+register("instances", instances);
 
 /** Milliseconds in which events are gathered into one look. */
 const SETTLE = 100;
@@ -23,7 +25,7 @@ export function open(context) {
 }
 
 class Instances {
-  title = t("content.instances");
+  title = t("instances.instances");
   #undoing = new Undoing();
   /** @type {Map<string, InstanceCard>} */
   #cards = new Map();
@@ -96,15 +98,15 @@ class Instances {
     const living = found.filter(({ gone }) => !gone);
     const busy = living.filter(({ running }) => running.length).length;
     const pending = living.reduce((sum, each) => sum + each.pending, 0);
-    this.count.textContent = found.length ? t("content.countInstances", { count: living.length, busy, pending }) : "";
+    this.count.textContent = found.length ? t("instances.countInstances", { count: living.length, busy, pending }) : "";
     this.#drawGates();
     this.#tick();
   }
 
   #drawEmpty() {
     this.empty.toggleAttribute("hidden", this.#cards.size > 0 && !this.#failure);
-    const text = this.#failure ? t("content.failedList", { reason: this.#failure }) : t(this.#loaded ? "content.noInstances" : "content.loading");
-    const hint = this.#failure ? [] : [el("p", {}, t("content.noInstancesHint"))];
+    const text = this.#failure ? t("content.failedList", { reason: this.#failure }) : t(this.#loaded ? "instances.noInstances" : "content.loading");
+    const hint = this.#failure ? [] : [el("p", {}, t("instances.noInstancesHint"))];
     this.empty.replaceChildren(el("strong", {}, text), ...hint);
   }
 

@@ -21,7 +21,7 @@ export class PoolDeeds {
 
   /** A new, empty pool, which is then opened. */
   async create() {
-    const name = await this.context.ask({ title: t("content.newPoolTitle"), message: t("content.newPoolAsk"), label: t("content.poolName") });
+    const name = await this.context.ask({ title: t("pools.newPoolTitle"), message: t("pools.newPoolAsk"), label: t("pools.poolName") });
     if (name === null) return;
     await this.#trying(async () => {
       const { pool_id } = await this.context.api.poolCall("PUT", freshPoolId(), "?brief=1", { json: { name } });
@@ -31,7 +31,7 @@ export class PoolDeeds {
 
   /** @param {Info} info */
   async rename({ pool_id, name }) {
-    const given = await this.context.ask({ title: t("content.renameTitle"), message: t("content.renameAsk", { id: pool_id }), value: name, label: t("content.poolName") });
+    const given = await this.context.ask({ title: t("pools.renameTitle"), message: t("pools.renameAsk", { id: pool_id }), value: name, label: t("pools.poolName") });
     if (given === null || given === name) return;
     await this.#trying(() => this.context.api.poolCall("PUT", pool_id, "?brief=1", { json: { name: given } }));
   }
@@ -39,13 +39,13 @@ export class PoolDeeds {
   /** @param {Info} info */
   async duplicate({ pool_id, name }) {
     const value = `${name || pool_id} 2`;
-    const given = await this.context.ask({ title: t("content.duplicateTitle"), message: t("content.duplicateAsk"), value, label: t("content.poolName") });
+    const given = await this.context.ask({ title: t("pools.duplicateTitle"), message: t("pools.duplicateAsk"), value, label: t("pools.poolName") });
     if (given === null) return;
     await this.#trying(async () => {
       const json = { new_id: freshPoolId(), name: given };
       const copy = await this.context.api.poolCall("POST", pool_id, "/duplicate?brief=1", { json });
-      const open = { name: t("content.open"), run: () => this.context.go(poolPlace(copy.pool_id)) };
-      this.context.toast("success", t("content.duplicated", { name: given || copy.pool_id }), "", open);
+      const open = { name: t("pools.open"), run: () => this.context.go(poolPlace(copy.pool_id)) };
+      this.context.toast("success", t("pools.duplicated", { name: given || copy.pool_id }), "", open);
     });
   }
 
@@ -66,11 +66,11 @@ export class PoolDeeds {
   /** @param {File} file */
   async #import(file) {
     const { toast, api, go } = this.context;
-    const done = toast("info", t("content.importing", { name: file.name }));
+    const done = toast("info", t("pools.importing", { name: file.name }));
     await this.#trying(async () => {
       const query = new URLSearchParams({ brief: "1", name: file.name.replace(/\.zip$/i, "").slice(0, 200) });
       const { pool_id, count } = await api.poolCall("POST", freshPoolId(), `/import?${query}`, { body: file, type: "application/zip" });
-      toast("success", t("content.imported", { count }));
+      toast("success", t("pools.imported", { count }));
       go(poolPlace(pool_id));
     });
     done();
@@ -80,7 +80,7 @@ export class PoolDeeds {
   async remove({ pool_id, name, count }) {
     if (!(await this.removals.allowed())) return false;
     const called = name || pool_id;
-    const question = { title: t("content.deletePoolTitle", { name: called }), message: t("content.deletePoolAsk", { count }), yes: t("content.delete"), danger: true };
+    const question = { title: t("pools.deletePoolTitle", { name: called }), message: t("pools.deletePoolAsk", { count }), yes: t("pools.delete"), danger: true };
     if (count && !(await this.context.confirm(question))) return false;
     let before;
     try {
@@ -89,7 +89,7 @@ export class PoolDeeds {
       this.context.toast("error", t("content.failed"), /** @type {Error} */ (error).message);
       return false;
     }
-    const obstacle = async () => ((await this.context.api.pool(pool_id, true)).rev === before ? "" : t("content.poolEdited"));
+    const obstacle = async () => ((await this.context.api.pool(pool_id, true)).rev === before ? "" : t("pools.poolEdited"));
     this.removals.hold({ key: `pool:${pool_id}`, name: called, paths: [`/gatebus/pools/${encodeURIComponent(pool_id)}`], obstacle });
     return true;
   }

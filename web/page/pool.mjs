@@ -24,18 +24,18 @@ export class PoolScreen {
     const choosePool = (/** @type {HTMLElement} */ opener) => void this.#choosePool(opener);
     const toast = (/** @type {any} */ severity, /** @type {string} */ summary, /** @type {string} */ detail = "") => void context.toast(severity, summary, detail);
     this.view = new PoolView(new Pools(context.api, context.feed), id, { toast, menu: () => this.#entries(), choosePool });
-    const back = el("a", { class: "gp-button", href: "#/pools" }, `‹ ${t("content.pools")}`);
+    const back = el("a", { class: "gp-button", href: "#/pools" }, `‹ ${t("pools.pools")}`);
     this.element = el("div", { class: "gc-pool" }, el("div", { class: "gc-pool-back" }, back), this.view.element);
     const undoing = this.#undoing;
     undoing.listen(document, "paste", (event) => this.#pasted(event));
     undoing.listen(this.view.grid.element, "contextmenu", (event) => this.#menuAt(event));
     undoing.listen(this.view.pool, "change", () => (document.title = `${this.title} · gatebus`));
     context.help([
-      { key: "← →", does: t("content.helpSlots") },
-      { key: "Enter", does: t("content.helpActivate") },
-      { key: "Delete", does: t("content.helpRemove") },
+      { key: "← →", does: t("pools.helpSlots") },
+      { key: "Enter", does: t("pools.helpActivate") },
+      { key: "Delete", does: t("pools.helpRemove") },
       { key: "U", does: t("content.helpUndo") },
-      { key: "E", does: t("content.helpMaskEdit") },
+      { key: "E", does: t("pools.helpMaskEdit") },
     ]);
   }
 
@@ -85,10 +85,10 @@ export class PoolScreen {
       { label: t("pool.sortAdded"), run: () => view.sort("added"), disabled: none },
       { label: t("pool.sortReverse"), run: () => view.sort("reverse"), disabled: none },
       null,
-      { label: t("content.rename"), run: () => deeds.rename(this.#info) },
-      { label: t("content.duplicate"), run: () => deeds.duplicate(this.#info), disabled: none },
-      { label: t("content.exportZip"), run: () => deeds.exportZip(this.#info), disabled: none },
-      { label: t("content.deletePool"), run: () => void this.#remove() },
+      { label: t("pools.rename"), run: () => deeds.rename(this.#info) },
+      { label: t("pools.duplicate"), run: () => deeds.duplicate(this.#info), disabled: none },
+      { label: t("pools.exportZip"), run: () => deeds.exportZip(this.#info), disabled: none },
+      { label: t("pools.deletePool"), run: () => void this.#remove() },
     ];
   }
 
@@ -107,7 +107,7 @@ export class PoolScreen {
         chosen: pool_id === this.view.pool.id,
         run: () => go(poolPlace(pool_id)),
       }));
-      openPopup(this.view.element, opener, t("content.pools"), [{ label: t("content.newPool"), run: () => go(poolPlace(freshPoolId())) }, null, ...entries]);
+      openPopup(this.view.element, opener, t("pools.pools"), [{ label: t("pools.newPool"), run: () => go(poolPlace(freshPoolId())) }, null, ...entries]);
     } catch (error) {
       toast("error", t("content.failed"), /** @type {Error} */ (error).message);
     }

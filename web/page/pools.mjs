@@ -7,6 +7,7 @@ import { PoolScreen } from "./pool.mjs";
 import { PoolDeeds, poolPlace } from "./pool-deeds.mjs";
 import { removalsOf } from "./removals.mjs";
 import { content } from "./texts/content.mjs";
+import { pools } from "./texts/pools.mjs";
 import { Thumbnail } from "./thumbnail.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
@@ -14,6 +15,7 @@ import { Thumbnail } from "./thumbnail.mjs";
 /** @typedef {import("./pool-deeds.mjs").Info} Info */
 
 register("content", content);
+register("pools", pools);
 
 /** Milliseconds in which events are gathered into one look. */
 const SETTLE = 150;
@@ -26,7 +28,7 @@ export function open(context, rest) {
 }
 
 class PoolList {
-  title = t("content.pools");
+  title = t("pools.pools");
   #undoing = new Undoing();
   /** @type {(Info & {active: string})[]} */
   #infos = [];
@@ -41,17 +43,17 @@ class PoolList {
     this.context = context;
     this.removals = removalsOf(context);
     this.deeds = new PoolDeeds(context, () => void this.#look());
-    this.filter = el("input", { type: "search", class: "gp-input gc-filter", placeholder: t("content.filterPools"), "aria-label": t("content.filterPools") });
+    this.filter = el("input", { type: "search", class: "gp-input gc-filter", placeholder: t("pools.filterPools"), "aria-label": t("pools.filterPools") });
     this.count = el("span", { class: "gc-count", role: "status" });
-    this.list = el("ul", { class: "gc-cards", "aria-label": t("content.pools") });
+    this.list = el("ul", { class: "gc-cards", "aria-label": t("pools.pools") });
     this.empty = el("div", { class: "gc-empty", hidden: true });
-    const fresh = button(t("content.newPool"), () => void this.deeds.create(), "gp-primary");
-    const taken = button(t("content.importZip"), () => void this.deeds.importZip());
+    const fresh = button(t("pools.newPool"), () => void this.deeds.create(), "gp-primary");
+    const taken = button(t("pools.importZip"), () => void this.deeds.importZip());
     this.element = el("div", { class: "gc-view" }, el("div", { class: "gc-bar" }, el("h1", {}, this.title), this.count, this.filter, fresh, taken), this.list, this.empty);
     this.#undoing.listen(this.filter, "input", () => this.#draw());
     this.#undoing.listen(this.removals, "change", () => void this.#look());
     for (const type of ["pool", "reset"]) this.#undoing.listen(context.feed, type, () => this.#later());
-    context.help([{ key: "/", does: t("content.helpFilter") }, { key: "N", does: t("content.newPool") }, { key: "U", does: t("content.helpUndo") }]);
+    context.help([{ key: "/", does: t("content.helpFilter") }, { key: "N", does: t("pools.newPool") }, { key: "U", does: t("content.helpUndo") }]);
     void this.#look();
   }
 
@@ -105,8 +107,8 @@ class PoolList {
     this.count.textContent = there.length ? String(there.length) : "";
     this.empty.toggleAttribute("hidden", shown.length > 0);
     const failure = this.#failure && t("content.failedList", { reason: this.#failure });
-    const text = failure || (!this.#loaded ? t("content.loading") : t(there.length ? "content.noneMatch" : "content.noPools"));
-    const hint = this.#loaded && !there.length && !failure ? el("p", {}, t("content.noPoolsHint")) : null;
+    const text = failure || (!this.#loaded ? t("content.loading") : t(there.length ? "content.noneMatch" : "pools.noPools"));
+    const hint = this.#loaded && !there.length && !failure ? el("p", {}, t("pools.noPoolsHint")) : null;
     this.empty.replaceChildren(el("strong", {}, text), ...(hint ? [hint] : []));
   }
 }
@@ -140,20 +142,20 @@ class PoolCard {
     const path = `/gatebus/pools/${encodeURIComponent(pool_id)}/slots/${encodeURIComponent(active)}/thumbnail?size=256`;
     this.thumbnail.show(active ? `${this.context.api.host.url(path)}#${rev}` : "");
     this.name.textContent = called;
-    this.count.textContent = t(count === 1 ? "content.imageOne" : count ? "content.images" : "content.imageNone", { count });
+    this.count.textContent = t(count === 1 ? "pools.imageOne" : count ? "pools.images" : "pools.imageNone", { count });
     this.id.textContent = name ? pool_id : "";
-    this.more.setAttribute("aria-label", t("content.menuOf", { name: called }));
-    this.more.title = t("content.menuOf", { name: called });
+    this.more.setAttribute("aria-label", t("pools.menuOf", { name: called }));
+    this.more.title = t("pools.menuOf", { name: called });
   }
 
   #menu() {
     const { deeds, info } = this;
-    openPopup(this.element, this.more, t("content.menuOf", { name: info.name || info.pool_id }), [
-      { label: t("content.rename"), run: () => deeds.rename(info) },
-      { label: t("content.duplicate"), run: () => deeds.duplicate(info) },
-      { label: t("content.exportZip"), run: () => deeds.exportZip(info), disabled: !info.count },
+    openPopup(this.element, this.more, t("pools.menuOf", { name: info.name || info.pool_id }), [
+      { label: t("pools.rename"), run: () => deeds.rename(info) },
+      { label: t("pools.duplicate"), run: () => deeds.duplicate(info) },
+      { label: t("pools.exportZip"), run: () => deeds.exportZip(info), disabled: !info.count },
       null,
-      { label: t("content.delete"), run: () => deeds.remove(info) },
+      { label: t("pools.delete"), run: () => deeds.remove(info) },
     ]);
   }
 }
