@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from gates.connection import Connection
 from gates.errors import InvalidSetting
+from gates.names import LABEL_LIMIT
 from gates.settings import PREFIX, Settings
 from gates.store import Store, open_store
 
@@ -21,6 +23,11 @@ SETTINGS_FILE = "settings.json"
 def home() -> Path:
     """The folder in which the broker keeps what it has, unless the settings name others."""
     return Path.home() / ".local" / "share" / "gatebus"
+
+
+def here() -> str:
+    """Which way a decision comes that a command of this machine makes."""
+    return f"command on {socket.gethostname()}"[:LABEL_LIMIT]
 
 
 class Access:

@@ -16,7 +16,7 @@ from gates import __version__
 from gates.errors import GatebusError
 
 from .access import Access
-from .commands import buses, completion, doctor, gates, install, instances, notify, pools, serving, tokens
+from .commands import buses, completion, decisions, doctor, gates, install, instances, notify, pools, serving, tokens
 
 EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
 """HTTP status of an error -> exit code; 1 for any other."""
@@ -58,6 +58,7 @@ def cli(context: click.Context, url: str | None) -> None:
 for command in (
     *serving.COMMANDS,
     *gates.COMMANDS,
+    *decisions.COMMANDS,
     *buses.COMMANDS,
     *pools.COMMANDS,
     *instances.COMMANDS,

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from gates.codec import encode_png, read_mask
-from gates.errors import GateNotFound, InvalidInput, StoreUnavailable
+from gates.errors import Conflict, GateNotFound, InvalidInput, StoreUnavailable
 from gates.gate.record import Gate, make_decision
 from gates.names import check_gate_id, check_int
 from gates.store import Store
 
-from ..access import Access
+from ..access import Access, here
 from .completion import gate_ids
 from .table import age, as_json, clean, json_option, table
 
@@ -73,7 +73,7 @@ def show(access: Access, gate_id: str, as_data: bool) -> None:
 @click.pass_obj
 def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: Path | None, as_data: bool) -> None:
     """Decide that the gate takes route K. The first decision wins; to repeat it is no error."""
-    decision = make_decision("route", number, by=by, text=text)
+    decision = make_decision("route", number, by=by, text=text, where=here())
     with access.store() as store:
         gate = _find(store, gate_id)
         # Before the mask is stored: what is refused must leave nothing behind.
@@ -99,8 +99,23 @@ def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: P
 def cancel(access: Access, gate_id: str, by: str, as_data: bool) -> None:
     """Decide that the gate's prompt is stopped."""
     with access.store() as store:
-        gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by))
+        gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by, where=here()))
     click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} is cancelled")
+
+
+@click.command("take-back")
+@_id
+@_by
+@json_option
+@click.pass_obj
+def take_back(access: Access, gate_id: str, by: str, as_data: bool) -> None:
+    """Take back the route that was chosen, as long as it was not carried out: the gate waits again."""
+    with access.store() as store:
+        gate = _find(store, gate_id)
+        if gate.decision is None:
+            raise Conflict(f"{gate.id} is not decided")
+        gate = store.gates.take_back(gate.id, gate.decision.id, by=by, where=here())
+    click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} waits again")
 
 
 def _find(store: Store, text: str) -> Gate:
@@ -174,4 +189,4 @@ def _cells(gate: Gate) -> tuple[str, ...]:
     return gate.id, state, age(gate.opened), size, routes, gate.title or gate.workflow
 
 
-COMMANDS = (list_gates, show, route, cancel)
+COMMANDS = (list_gates, show, route, cancel, take_back)
