@@ -3,6 +3,11 @@
  * state always comes from the server. Free of ComfyUI.
  */
 
+import { ChangedGates } from "./changed-gates.mjs";
+import { EventParser } from "./event-parser.mjs";
+
+export { EventParser };
+
 /** @typedef {import("./api.mjs").Api} Api */
 
 const ENDED = new Set(["applied", "cancelled", "expired"]);
@@ -10,39 +15,6 @@ const ENDED = new Set(["applied", "cancelled", "expired"]);
 const SILENCE = 40_000;
 /** Gates that ended and are still shown with who decided. */
 const REMEMBERED = 50;
-
-/** Server-sent events parsed from a stream of bytes; a line's limit is the sender's. */
-export class EventParser {
-  #text = "";
-  #decoder = new TextDecoder();
-
-  /**
-   * @param {Uint8Array} bytes
-   * @returns {{id: string, event: string, data: string}[]} the events that are whole now
-   */
-  push(bytes) {
-    this.#text += this.#decoder.decode(bytes, { stream: true });
-    const blocks = this.#text.split("\n\n");
-    this.#text = blocks.pop() ?? "";
-    const events = [];
-    for (const block of blocks) {
-      const event = { id: "", event: "message", data: "" };
-      const data = [];
-      for (const line of block.split("\n")) {
-        const colon = line.indexOf(":");
-        if (colon < 1) continue;
-        const value = line.slice(colon + 1).replace(/^ /, "");
-        const name = line.slice(0, colon);
-        if (name === "data") data.push(value);
-        else if (name === "id") event.id = value;
-        else if (name === "event") event.event = value;
-      }
-      event.data = data.join("\n");
-      if (data.length) events.push(event);
-    }
-    return events;
-  }
-}
 
 /**
  * The gates of the farm, and a word when a bus or pool changed.
@@ -73,13 +45,22 @@ export class Feed extends EventTarget {
   #begun = false;
   /** @type {AbortController | null} */
   #abort = null;
-  /** @type {Map<string, number>} gate id -> the newest revision that was told of */
-  #told = new Map();
+  /** @type {ChangedGates} */
+  #changed;
 
   /** @param {Api} api */
   constructor(api) {
     super();
     this.api = api;
+    this.#changed = new ChangedGates(api, {
+      knows: (id, rev) => (this.#known(id)?.rev ?? -1) >= rev,
+      found: (gates, missing) => this.#found(gates, missing),
+      failed: () => {
+        // The state is not known: the next snapshot tells it.
+        this.#cursor = "";
+        setTimeout(() => this.refresh(), 1000);
+      },
+    });
   }
 
   /** Whether it follows the stream, or tries to. */
@@ -111,25 +92,49 @@ export class Feed extends EventTarget {
 
   /** Reads one gate anew. @param {string} id */
   async look(id) {
-    await this.#fetch(id);
+    try {
+      this.take(await this.api.gate(id));
+    } catch (error) {
+      if (/** @type {any} */ (error).status === 404) this.#found([], [id]);
+      else this.#changed.add(id);
+    }
   }
 
   /** Takes a gate as an answer of the server shows it; an older one than is known is dropped. @param {any} gate */
   take(gate) {
-    const known = this.gates.get(gate.id) ?? this.ended.get(gate.id);
-    if (known && known.rev > gate.rev) return;
-    if (ENDED.has(gate.status)) {
-      this.gates.delete(gate.id);
-      this.ended.set(gate.id, gate);
-      for (const id of this.ended.keys()) {
-        if (this.ended.size <= REMEMBERED) break;
-        this.ended.delete(id);
-      }
-    } else {
-      this.gates.set(gate.id, gate);
-    }
+    this.#found([gate], []);
+  }
+
+  /** Takes many at once. @param {any[]} gates @param {string[]} missing ids of gates that are not there */
+  #found(gates, missing) {
+    const opened = gates.filter((gate) => {
+      const known = this.#known(gate.id);
+      if (known && known.rev > gate.rev) return false;
+      this.#put(gate);
+      return !known && gate.status === "waiting";
+    });
+    for (const id of missing) this.gates.delete(id);
     this.dispatchEvent(new Event("gates"));
-    if (!known && gate.status === "waiting") this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
+    for (const gate of opened) this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
+  }
+
+  /** @param {string} id */
+  #known(id) {
+    return this.gates.get(id) ?? this.ended.get(id);
+  }
+
+  /** @param {any} gate */
+  #put(gate) {
+    if (!ENDED.has(gate.status)) {
+      this.gates.set(gate.id, gate);
+      return;
+    }
+    this.gates.delete(gate.id);
+    this.ended.set(gate.id, gate);
+    for (const id of this.ended.keys()) {
+      if (this.ended.size <= REMEMBERED) break;
+      this.ended.delete(id);
+    }
   }
 
   /** @param {object} loop */
@@ -194,7 +199,9 @@ export class Feed extends EventTarget {
     const content = JSON.parse(data);
     if (id) this.#cursor = id;
     if (event === "snapshot") this.#snapshot(content);
-    else if (event === "gate") void this.#gateChanged(content);
+    else if (event === "gate") {
+      if ((this.#known(content.id)?.rev ?? -1) < content.rev) this.#changed.add(content.id, content.rev);
+    }
     else if (event === "status") {
       this.unavailable = content.unavailable ?? "";
       this.dispatchEvent(new Event("connection"));
@@ -211,48 +218,19 @@ export class Feed extends EventTarget {
     const fresh = [];
     if (this.#reset) this.ended.clear();
     for (const gate of content.gates) {
-      const known = this.gates.get(gate.id) ?? this.ended.get(gate.id);
+      const known = this.#known(gate.id);
       if (!gone.delete(gate.id) && !known && this.#begun) fresh.push(gate);
       // What an answer told meanwhile may be newer than the snapshot.
       if (!known || this.#reset || known.rev <= gate.rev) this.gates.set(gate.id, gate);
     }
     this.#begun = true;
     this.#reset = false;
-    for (const id of gone) {
-      this.gates.delete(id);
-      // It ended unseen: who decided is still to be shown.
-      void this.#fetch(id);
-    }
+    for (const id of gone) this.gates.delete(id);
+    // They ended unseen: who decided is still to be shown.
+    for (const id of [...gone].slice(-REMEMBERED)) this.#changed.add(id);
     this.dispatchEvent(new Event("gates"));
     for (const gate of fresh) this.dispatchEvent(new CustomEvent("opened", { detail: gate }));
     this.dispatchEvent(new Event("connection"));
-  }
-
-  /** @param {{id: string, rev: number, status: string}} content */
-  async #gateChanged({ id, rev }) {
-    const known = this.gates.get(id) ?? this.ended.get(id);
-    if (known && known.rev >= rev) return;
-    this.#told.set(id, Math.max(rev, this.#told.get(id) ?? 0));
-    await this.#fetch(id);
-  }
-
-  /** @param {string} id */
-  async #fetch(id) {
-    try {
-      const gate = await this.api.gate(id);
-      // An event that came meanwhile fetches again by itself.
-      if (gate.rev >= (this.#told.get(id) ?? 0)) this.#told.delete(id);
-      this.take(gate);
-    } catch (error) {
-      if (/** @type {any} */ (error).status === 404) {
-        this.gates.delete(id);
-        this.dispatchEvent(new Event("gates"));
-      } else {
-        // The state is not known: the next snapshot tells it.
-        this.#cursor = "";
-        setTimeout(() => this.refresh(), 1000);
-      }
-    }
   }
 
   /** @param {boolean} connected */
