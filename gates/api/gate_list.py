@@ -13,7 +13,7 @@ from ..names import check_gate_id
 from ..store import Store
 from .answer import as_json
 from .call import Call
-from .route import Field, Route
+from .route import GATE_ID, Field, Route
 
 LIST_LIMIT = 1000
 """Gates in one answer, when no other limit is asked for."""
@@ -37,8 +37,8 @@ async def list_gates(call: Call) -> web.Response:
             return list_bytes(Page(found, len(found)), reason)
         gates, reason = records(call.store, wanted.live)
         now = call.store.gates.clock()
-        part = page(wanted.choose(gates, now), ask["limit"], ask["cursor"], ask["order"] == "newest")
-        return list_bytes(part, reason, wanted.facets(gates, now) if ask["facets"] else None)
+        chosen, facets = wanted.count(gates, now) if ask["facets"] else (wanted.choose(gates, now), None)
+        return list_bytes(page(chosen, ask["limit"], ask["cursor"], ask["order"] == "newest"), reason, facets)
 
     return await call.answer_list(make)
 
@@ -91,7 +91,13 @@ ROUTES = [
             Field("newer", "int", "Seconds since it opened, at most.", default=0, high=AGE_LIMIT),
             Field("order", "text", "Which come first.", default="oldest", choices=("oldest", "newest")),
             Field("limit", "int", "Gates in the answer, at most.", default=LIST_LIMIT, low=1, high=100_000),
-            Field("cursor", "text", "The next of the answer before: what follows it.", default=""),
+            Field(
+                "cursor",
+                "text",
+                "The next of the answer before: what follows it.",
+                default="",
+                pattern=f"([0-9]{{1,15}}-{GATE_ID})?",
+            ),
             Field("facets", "flag", "Whether the values to filter by are counted.", default=False),
             Field(
                 "ids",
@@ -99,6 +105,7 @@ ROUTES = [
                 "Only these gates, ids with commas between; no other filter counts then, and ended ones are shown.",
                 default="",
                 limit=IDS_LIMIT * 33,
+                pattern=f"({GATE_ID}(,{GATE_ID})*)?",
             ),
         ),
         answer={"gates": [Gate], "total": int, "next": str, "unavailable": str, "facets?": Any},

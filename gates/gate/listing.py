@@ -41,21 +41,24 @@ class Wanted:
         """Those that pass, in their order; ``now`` in milliseconds since the epoch."""
         return [gate for gate in self._aged(gates, now) if not self._failed(gate)]
 
-    def facets(self, gates: Iterable[Gate], now: int) -> dict[str, dict[str, int]]:
-        """For each of :data:`FACETS`: value -> how many gates have it of those that pass all other conditions.
+    def count(self, gates: Iterable[Gate], now: int) -> tuple[list[Gate], dict[str, dict[str, int]]]:
+        """(those that pass, for each of :data:`FACETS`: value -> how many have it of those that pass all else).
 
         So a menu shows what else could be chosen. Most frequent first; empty values are left out.
         """
         counts: dict[str, dict[str, int]] = {name: {} for name in FACETS}
+        passed = []
         for gate in self._aged(gates, now):
             failed = self._failed(gate)
+            if not failed:
+                passed.append(gate)
             for name in FACETS if not failed else failed if len(failed) == 1 else ():
                 count = counts[name]
                 for value in {gate.send_id, gate.get_id} if name == "bus" else (getattr(gate, name),):
                     if value:
                         count[value] = count.get(value, 0) + 1
-        # The most frequent first, in the order of their names where they are as frequent.
-        return {
+        # Where they are as frequent, in the order of their names.
+        return passed, {
             name: dict(sorted(count.items(), key=lambda pair: (-pair[1], pair[0]))[:FACET_LIMIT])
             for name, count in counts.items()
         }
@@ -65,17 +68,16 @@ class Wanted:
         words = self.text.casefold().split()
         latest = now - self.older * 1000 if self.older else 1 << 62
         earliest = now - self.newer * 1000 if self.newer else 0
-        for gate in gates:
-            if earliest <= gate.opened <= latest:
-                searched = gate.searched if words else ""
-                if not words or all(word in searched for word in words):
-                    yield gate
+        aged = (gate for gate in gates if earliest <= gate.opened <= latest) if self.older or self.newer else gates
+        for word in words:
+            aged = [gate for gate in aged if word in gate.searched]
+        return aged
 
     def _failed(self, gate: Gate) -> list[str]:
         """The conditions among :data:`FACETS` that it does not meet."""
         failed = []
-        wanted = self.status
-        if wanted != gate.status and wanted != "all" and not (wanted == "live" and gate.status in LIVE):
+        status, wanted = gate.status, self.status
+        if wanted != status and wanted != "all" and not (wanted == "live" and status in LIVE):
             failed.append("status")
         if self.instance and gate.instance != self.instance:
             failed.append("instance")
