@@ -97,7 +97,7 @@ class Delivery:
             self._counts["retried"] += 1
             await asyncio.sleep(max(wait * random.uniform(0.5, 1.5), answer.wait))
         log.warning(
-            "gatebus: %s: a message about %d gates is dropped after %d attempts: %s",
+            "gatebus: %s: a message (gates: %d) is dropped (attempts: %d): %s",
             target.name, len(message.notices), len(reasons), reasons[-1],
         )  # fmt: skip
         return False

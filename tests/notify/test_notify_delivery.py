@@ -95,7 +95,7 @@ async def test_of_a_flood_only_the_beginning_is_read(hooks: Hooks) -> None:
 async def test_a_target_that_is_not_there_is_told_by_the_kind_of_error_alone(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     assert not await deliver("http://127.0.0.1:1/sesame")
-    assert "5 attempts" in caplog.text
+    assert "attempts: 5" in caplog.text
     assert "not reached (ClientConnector" in caplog.text
     assert "sesame" not in caplog.text
 
