@@ -104,6 +104,9 @@ def framed(guard: Guard, metrics: Metrics, running: Running, prefix: str = "") -
                 status = error.status
                 raise
             status, streamed = answer.status, answer.content_type == "text/event-stream"
+            if not answer.prepared:
+                # aiohttp's own tells the versions of Python and of itself.
+                answer.headers["Server"] = "gatebus"
             if running.ending:
                 answer.force_close()
             return answer

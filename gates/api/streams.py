@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from ..errors import StoreUnavailable, TooBusy
+from ..errors import StoreUnavailable, TooBusy, TooMany
 from ..events import Event
 from ..store import Store
 from .answer import SAFE_HEADERS, takes_gzip
@@ -42,6 +42,9 @@ MAX_STREAMS = 200
 LOOK_PAUSE = 0.02
 """Seconds between two looks at a store of which much is heard; what changes meanwhile is one look."""
 
+CALLER_STREAMS = MAX_STREAMS // 2
+"""Of them, those of one caller (token, else address): nobody keeps the others out."""
+
 HEARTBEAT = 15.0
 """Seconds between comments that keep proxies from closing a silent stream."""
 
@@ -54,7 +57,8 @@ class Streams:
     def __init__(self, limit: int = MAX_STREAMS, heartbeat: float = HEARTBEAT) -> None:
         self._limit = limit
         self._heartbeat = heartbeat
-        self._open: set[Stream] = set()
+        self._open: dict[Stream, str] = {}
+        """Each with who follows it."""
         self._closed = False
         self._reader: asyncio.Task[None] | None = None
         self._beats: asyncio.Task[None] | None = None
@@ -75,10 +79,19 @@ class Streams:
         """Ends the threads, after :meth:`close`."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def serve(self, http: web.Request, store: Store, cursor: str) -> web.StreamResponse:
-        """Answers with the stream behind ``cursor`` ("" for none), until either side ends it."""
+    async def serve(self, http: web.Request, store: Store, cursor: str, caller: str = "") -> web.StreamResponse:
+        """Answers with the stream behind ``cursor`` ("" for none), until either side ends it.
+
+        Raises TooBusy when no more streams are taken, TooMany when ``caller`` has its share.
+        """
         if self._closed or len(self._open) >= self._limit:
             raise TooBusy(f"{len(self._open)} event streams are open already; try again later", limit=self._limit)
+        if caller and list(self._open.values()).count(caller) >= CALLER_STREAMS:
+            raise TooMany(
+                f"{CALLER_STREAMS} event streams of this caller are open already; close some",
+                retry_after=int(HEARTBEAT),
+                limit=CALLER_STREAMS,
+            )
         response = web.StreamResponse(headers={**SAFE_HEADERS, "X-Accel-Buffering": "no", "Cache-Control": "no-store"})
         response.content_type = "text/event-stream"
         response.charset = "utf-8"
@@ -87,7 +100,7 @@ class Streams:
         if packed:
             response.headers["Content-Encoding"] = "gzip"
         stream = Stream(self, store, response, cursor, packed)
-        self._open.add(stream)
+        self._open[stream] = caller
         try:
             await response.prepare(http)
             self._start(store)
@@ -99,7 +112,7 @@ class Streams:
                 # Else the server would try to end the response in order, which a dead peer never lets it.
                 http.transport.abort()
         finally:
-            self._open.discard(stream)
+            self._open.pop(stream, None)
             if not self._open:
                 self._stop()
         return response
@@ -189,7 +202,8 @@ class Streams:
 async def follow(call: Call) -> web.StreamResponse:
     """Streams what changes, as server-sent events."""
     cursor = call.http.headers.get("Last-Event-ID", "") or call.query["cursor"]
-    return await call.api.streams.serve(call.http, call.store, cursor[:100])
+    who = f"token {call.caller.name}" if call.caller.name else call.caller.remote
+    return await call.api.streams.serve(call.http, call.store, cursor[:100], who)
 
 
 ROUTES = [

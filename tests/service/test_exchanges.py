@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
 import logging
 import subprocess
@@ -30,6 +32,7 @@ Client = TestClient[Any, Any]
 
 # The SHA-256 of "open sesame".
 ANNA = Token("view", "anna", "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb")
+BEN = Token("view", "ben", hashlib.sha256(b"of ben").hexdigest())
 SIGNED = {"Authorization": "Bearer open sesame"}
 
 
@@ -243,3 +246,44 @@ def test_gates_whose_process_died_are_counted_apart(studio: Studio, tmp_path: Pa
         assert studio.store.gates.counts() == {"waiting": 2, "orphaned": 0}
         other.kill()
     until(lambda: studio.store.gates.counts() == {"waiting": 1, "orphaned": 1}, "an orphan")
+
+
+async def test_without_redis_the_gates_of_the_process_are_counted(
+    client_of: Callable[..., Awaitable[Client]], tmp_path: Path
+) -> None:
+    store = open_store(QUICK, tmp_path, tmp_path)
+    Studio(store, "").open_gate()
+    text = await (await (await client_of(make_app(store, tmp_path))).get("/metrics")).text()
+    assert one(text, "gatebus_gates", status="waiting") == 1
+    assert one(text, "gatebus_store_up") == 1
+    store.close()
+
+
+async def test_one_caller_has_half_of_the_streams_at_most(
+    client_of: Callable[..., Awaitable[Client]], studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gates.api.streams.CALLER_STREAMS", 3)
+    store = replace(studio.store, settings=replace(studio.store.settings, tokens=(ANNA, BEN)))
+    client = await client_of(make_app(store, tmp_path))
+    followed = [await client.get("/gatebus/events", headers=SIGNED) for _ in range(4)]
+    assert [answer.status for answer in followed] == [200, 200, 200, 429]
+    assert int(followed[3].headers["Retry-After"]) > 0
+    other = await client.get("/gatebus/events", headers={"Authorization": "Bearer of ben"})
+    assert other.status == 200
+    followed[0].close()
+    for _ in range(200):
+        answer = await client.get("/gatebus/events", headers=SIGNED)
+        if answer.status == 200:
+            break
+        await asyncio.sleep(0.05)
+    assert answer.status == 200
+    for each in (*followed, other, answer):
+        each.close()
+
+
+async def test_no_answer_tells_the_versions_of_what_serves_it(
+    client_of: Callable[..., Awaitable[Client]], studio: Studio, tmp_path: Path
+) -> None:
+    client = await client_of(make_app(studio.store, tmp_path))
+    for path in ("/", "/gatebus/gates", "/nothing", "/healthz"):
+        assert (await client.get(path)).headers["Server"] == "gatebus"
