@@ -86,7 +86,7 @@ def new_tab(
     context = browser.new_context(reduced_motion="reduce", **VARIANTS[variant])
     # Only what is not there yet: a reload keeps what the test has set since.
     kept = json.dumps(json.dumps(SETTINGS))
-    context.add_init_script(f'localStorage["gatebus.settings"] ??= {kept};')
+    context.add_init_script(f'if (location.protocol === "http:") localStorage["gatebus.settings"] ??= {kept};')
     tabs: list[BrokerPage] = []
 
     def open_tab() -> BrokerPage:

@@ -142,10 +142,13 @@ export class Card {
     this.box.setAttribute("aria-label", t("inbox.select", { title: name }));
     this.routes.setAttribute("aria-label", t("inbox.routesOf", { title: name }));
     this.marks.replaceChildren(...this.#marks(gate));
-    const routes = Array.from({ length: gone ? 0 : gate.routes }, (_, index) => this.#button(gate, index + 1, chosen));
+    const routes = Array.from({ length: gate.routes }, (_, index) => this.#button(gate, index + 1, chosen));
     const focused = [...this.routes.children].indexOf(/** @type {any} */ (document.activeElement));
     this.routes.replaceChildren(...routes);
-    if (focused >= 0) /** @type {any} */ (this.routes.children[focused] ?? this.element).focus({ preventScroll: true });
+    // They keep their room, so that nothing moves.
+    this.routes.inert = gone;
+    if (gone && focused >= 0) this.element.focus({ preventScroll: true });
+    else if (focused >= 0) /** @type {any} */ (this.routes.children[focused] ?? this.element).focus({ preventScroll: true });
     this.word.hidden = !word;
     this.word.replaceChildren(
       el("span", {}, word),

@@ -30,6 +30,11 @@ export class SelectedBar extends EventTarget {
     this.context = context;
     this.inbox = inbox;
     this.element = el("div", { class: "gi-batch", role: "region", "aria-label": t("inbox.batch"), hidden: true });
+    // What is held lies above it.
+    const root = document.documentElement;
+    const resized = new ResizeObserver(() => root.style.setProperty("--gi-batch", `${this.element.offsetHeight}px`));
+    resized.observe(this.element);
+    this.#undoing.add(() => (resized.disconnect(), root.style.removeProperty("--gi-batch")));
     this.#undoing.listen(window, "beforeunload", (event) => {
       // What is held or not sent would be gone with the page; the gates would wait on.
       if (this.batch) event.preventDefault();
