@@ -154,6 +154,8 @@ def _role(info: Info, settings: Settings) -> Iterator[Finding]:
 def _topology(connection: Connection, settings: Settings, infos: dict[str, Info]) -> Iterator[Finding]:
     client = connection.control
     if isinstance(client, RedisCluster):
+        if settings.replicas:
+            yield wrong("redis.replicas", "GATEBUS_REPLICAS does not work with a cluster", "set it to 0")
         state = client.cluster_info()
         nodes = f"{state.get('cluster_size')} masters, {state.get('cluster_known_nodes')} nodes"
         if state.get("cluster_state") == "ok":
