@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any
@@ -20,7 +21,7 @@ from ..gate.record import MAX_ROUTES, Gate
 from ..names import check_gate_id
 from .answer import SAFE_HEADERS
 from .call import Call
-from .route import Field, Route
+from .route import DECISION_ID, GATE_ID, Field, Route
 
 PAGE = 100
 """Rows in one answer, when no other number is asked for."""
@@ -30,6 +31,9 @@ FILE_CHUNK = 1024 * 1024
 
 FORMATS = ("jsonl", "csv")
 
+LEEWAY = 10_000
+"""Milliseconds by which an image counts as gone before it is: this clock is not the store's."""
+
 NEXT = "X-Gatebus-Cursor"
 """The header that tells where a zip that holds not all images goes on."""
 
@@ -37,7 +41,8 @@ NEXT = "X-Gatebus-Cursor"
 async def list_decisions(call: Call) -> web.Response:
     """Lists the decision log, page by page: who decided what, when, from where, on which image."""
     rows, cursor = await call.run(_rows(call).page, call.query["limit"], _cursor(call))
-    return await call.answer({"decisions": [row.to_json() for row in rows], "cursor": cursor}, large=True)
+    shown = {"decisions": [row.to_json() for row in rows], "cursor": cursor, "images_since": _images_since(call)}
+    return await call.answer(shown, large=True)
 
 
 async def export_decisions(call: Call) -> web.StreamResponse:
@@ -114,6 +119,13 @@ def _rows(call: Call) -> Rows:
     return Rows(call.store.decisions, call.store.gates.get, Filter(**query), call.query["order"] == "newest")
 
 
+def _images_since(call: Call) -> int:
+    """Milliseconds since the epoch: of a gate that ended before, the images are not kept any more."""
+    settings = call.store.settings
+    kept = min(settings.keep_images, settings.keep_decided) if settings.store_url else 0
+    return int((time.time() - kept) * 1000) + LEEWAY
+
+
 def _cursor(call: Call) -> str:
     cursor: str = call.query["cursor"]
     if cursor and not valid_id(cursor):
@@ -143,7 +155,7 @@ _TIME = 10**14
 _FILTER: tuple[Field, ...] = (
     Field("since", "int", "Milliseconds since the epoch, by the time of logging.", default=0, high=_TIME),
     Field("until", "int", "Milliseconds since the epoch, by the time of logging.", default=0, high=_TIME),
-    Field("gate", "text", "Only this gate.", default=""),
+    Field("gate", "text", "Only this gate.", default="", pattern=f"({GATE_ID})?"),
     Field("by", "text", "Only what this person decided.", default=""),
     Field("workflow", "text", "Only gates of this workflow.", default=""),
     Field("instance", "text", "Only gates of this instance.", default=""),
@@ -154,7 +166,7 @@ _KIND = Field(
     "kind", "text", "decisions (of any kind), all, or one kind of entry.", default="decisions", choices=CHOICES
 )
 _ORDER = Field("order", "text", "newest first, or oldest first.", default="newest", choices=("newest", "oldest"))
-_CURSOR = Field("cursor", "text", "The cursor of the answer before.", default="")
+_CURSOR = Field("cursor", "text", "The cursor of the answer before.", default="", pattern="([0-9]{1,15}-[0-9]{1,15})?")
 _FILTER_NAMES = (*(field.name for field in _FILTER), _KIND.name)
 
 
@@ -168,7 +180,7 @@ ROUTES = [
         "/gatebus/decisions",
         list_decisions,
         query=(*_FILTER, _KIND, _ORDER, _limit(PAGE, 1000), _CURSOR),
-        answer={"decisions": [Entry], "cursor": str},
+        answer={"decisions": [Entry], "cursor": str, "images_since": int},
     ),
     Route(
         "GET",
@@ -197,7 +209,7 @@ ROUTES = [
         role="decide",
         body="json",
         fields=(
-            Field("decision_id", "text", "The decision's id.", required=True),
+            Field("decision_id", "text", "The decision's id.", required=True, pattern=DECISION_ID),
             Field("by", "text", "Who takes it back, for people. With a token it is the token's name.", default=""),
         ),
         answer=Gate,
