@@ -8,11 +8,17 @@ import { t } from "../comfyui/lib/i18n.mjs";
 
 /** Decisions of others that are listed. */
 const LISTED = 12;
+/** Kinds of the log's entries that are decisions. */
+const DECIDED = new Set(["route", "cancel", "expire"]);
+/** The outcome, in the log, of a decision that was taken back. */
+const TAKEN_BACK = "taken back";
 
 export class Facts {
   #key = "";
-  /** @type {any[] | null} the gate's entries of the decision log, null while they are not known */
-  #entries = null;
+  /** @type {any[]} the gate's entries of the decision log */
+  #entries = [];
+  /** @type {any[]} the last decisions of the log when the screen was opened */
+  #log = [];
   #asked = "";
 
   /** @param {Context} context @param {() => void} close */
@@ -50,36 +56,52 @@ export class Facts {
   /** @param {any} gate undefined for none */
   show(gate) {
     for (const option of this.options) option();
-    const { gates, ended } = this.context.feed;
-    const others = [...ended.values(), ...gates.values()]
-      .filter((each) => each.decision && each.id !== gate?.id)
-      .sort((one, other) => other.decision.at - one.decision.at)
-      .slice(0, LISTED);
-    if (gate) void this.#ask(gate);
-    const key = JSON.stringify([gate?.id, gate?.rev, this.#entries?.length, others.map(({ id, rev }) => [id, rev])]);
+    const last = this.#decidedLast(gate?.id);
+    void this.#ask(gate);
+    const key = JSON.stringify([gate?.id, gate?.rev, this.#entries.length, last]);
     if (key === this.#key) return;
     this.#key = key;
     this.details.replaceChildren(...(gate ? facts(gate) : []));
-    this.history.replaceChildren(...(gate ? historyOf(gate, this.#entries ?? []) : []).map(({ at, text }) => el("li", {}, el("time", { datetime: new Date(at).toISOString() }, when(at)), text)));
-    const links = others.map((each) =>
-      el("li", {}, el("a", { href: `#/gates/${each.id}` }, each.title || t("gate.untitled")), el("span", {}, outcomeText(each))),
-    );
+    const happened = gate ? historyOf(gate, this.#entries) : [];
+    this.history.replaceChildren(...happened.map(({ at, text }) => el("li", {}, el("time", { datetime: new Date(at).toISOString() }, when(at)), text)));
+    const links = last.map(({ id, title, outcome }) => el("li", {}, el("a", { href: `#/gates/${id}` }, title || t("gate.untitled")), el("span", {}, outcome)));
     this.last.replaceChildren(...(links.length ? links : [el("li", {}, t("screen.noneDecided"))]));
   }
 
-  /** Reads what the decision log tells of the gate, once for each of its states. @param {any} gate */
+  /** @param {string | undefined} but the gate that is shown */
+  #decidedLast(but) {
+    const { gates, ended } = this.context.feed;
+    /** @type {Map<string, {id: string, title: string, at: number, outcome: string}>} */
+    const last = new Map();
+    for (const entry of this.#log) {
+      const outcome = entry.outcome === TAKEN_BACK ? t("screen.takenBack") : decidedText(entry, entry.at);
+      if (!last.has(entry.gate)) last.set(entry.gate, { id: entry.gate, title: entry.title, at: entry.at, outcome });
+    }
+    for (const gate of [...ended.values(), ...gates.values()]) {
+      const { id, title, decision } = gate;
+      if (decision) last.set(id, { id, title, at: decision.at, outcome: outcomeText(gate) });
+    }
+    last.delete(but ?? "");
+    return [...last.values()].sort((one, other) => other.at - one.at).slice(0, LISTED);
+  }
+
+  /** Reads what the decision log tells of the gate, once for each of its states; and the last of all, once. @param {any} gate */
   async #ask(gate) {
-    const asked = `${gate.id} ${gate.decision?.id ?? ""} ${gate.ended}`;
+    const { api } = this.context;
+    const asked = gate ? `${gate.id} ${gate.decision?.id ?? ""} ${gate.ended}` : "";
     if (asked === this.#asked) return;
-    if (!this.#asked.startsWith(gate.id)) this.#entries = null;
+    const [first, other] = [!this.#asked, !this.#asked.startsWith(`${gate?.id} `)];
     this.#asked = asked;
+    if (other) this.#entries = [];
     try {
-      const { decisions } = await this.context.api.call("GET", `/gatebus/decisions?gate=${encodeURIComponent(gate.id)}`);
+      if (first) this.#log = (await api.call("GET", `/gatebus/decisions?limit=${LISTED}`)).decisions;
+      if (this.#asked !== asked || !gate) return;
+      const { decisions } = await api.call("GET", `/gatebus/decisions?gate=${encodeURIComponent(gate.id)}&kind=all&order=oldest`);
       if (this.#asked !== asked) return;
       this.#entries = decisions;
       this.show(gate);
     } catch {
-      // The gate's own record tells what stands; only what was taken back is missing.
+      // The gate's own record tells what stands; what was before it is missing until the next state.
     }
   }
 }
@@ -110,17 +132,14 @@ function facts(gate) {
 export function historyOf(gate, entries) {
   /** @type {Happening[]} */
   const happened = [{ at: gate.opened, text: t("screen.opened", { instance: gate.instance }) }];
-  const takenBack = entries.filter((entry) => entry.kind === "take-back");
-  for (const entry of entries) {
-    const { kind, at, decision: id } = entry;
-    if (kind === "take-back") happened.push({ at, text: entry.by ? t("screen.takenBackBy", { by: entry.by }) : t("screen.takenBack") });
-    else if (["route", "cancel", "expire"].includes(kind) && (id !== gate.decision?.id || takenBack.some((each) => each.decision === id))) {
-      happened.push({ at, text: outcomeText({ status: "decided", labels: gate.labels, decision: { ...entry, at: 0 } }) });
-    }
+  for (const { kind, at, by, decision, ...entry } of entries) {
+    if (kind === "take-back") happened.push({ at, text: by ? t("screen.takenBackBy", { by }) : t("screen.takenBack") });
+    // The one that stands is in the gate's record.
+    else if (DECIDED.has(kind) && decision !== gate.decision?.id) happened.push({ at, text: decidedText({ ...entry, kind, by }) });
   }
   const { decision } = gate;
   if (decision) {
-    happened.push({ at: decision.at, text: outcomeText({ ...gate, status: "decided", decision: { ...decision, at: 0 } }) });
+    happened.push({ at: decision.at, text: decidedText({ ...decision, label: gate.labels[decision.route - 1] }) });
     if (decision.text) happened.push({ at: decision.at, text: t("screen.withText", { text: decision.text }) });
     if (decision.mask) happened.push({ at: decision.at, text: t("screen.withMask") });
   }
@@ -128,10 +147,16 @@ export function historyOf(gate, entries) {
   return happened.sort((one, other) => one.at - other.at);
 }
 
+/** An entry of the log in words. @param {any} entry @param {number} [at] left out where the time stands beside it */
+function decidedText({ kind, route, label, by }, at = 0) {
+  const labels = Object.assign([], { [route - 1]: label });
+  return outcomeText({ status: "decided", labels, decision: { kind, route, by, at } });
+}
+
 /** @param {any} gate */
 function endOf({ status, outcome }) {
   if (status === "applied") return "screen.applied";
-  return status === "expired" ? "gate.expired" : outcome === "interrupted" || outcome === "cancel" ? "gate.stopped" : "screen.endedUnapplied";
+  return status === "expired" ? "gate.expired" : outcome === "interrupted" ? "gate.stopped" : "screen.endedUnapplied";
 }
 
 /** @param {number} at milliseconds since the epoch */

@@ -44,16 +44,16 @@ export class Tools {
     this.shown = el("label", { class: "gs-check", title: t("screen.maskShown") + " (O)" }, this.seen, t("screen.mask"));
     this.mask = el("span", { class: "gs-group", role: "group", "aria-label": t("screen.maskGroup") }, this.paint, this.shown, this.opacity, this.clear);
     this.pixels = el("input", { type: "checkbox", "aria-keyshortcuts": "P", onchange: () => this.setPixels(this.pixels.checked) });
-    this.values = el("label", { class: "gs-check", title: t("screen.pixelsHint") + " (P)" }, this.pixels, t("screen.pixels"));
+    this.values = el("label", { class: "gs-check gs-values", title: t("screen.pixelsHint") + " (P)" }, this.pixels, t("screen.pixels"));
     this.element = el(
       "div",
       { class: "gs-tools", role: "toolbar", "aria-label": t("screen.tools") },
       el(
         "span",
         { class: "gs-group", role: "group", "aria-label": t("screen.zoom") },
-        tool(t("screen.zoomOut"), "−", () => look.zoom(1 / 1.5), "-"),
+        tool(t("screen.zoomOut"), "−", () => look.zoom(1 / 1.5), "-", { class: "gs-tool gs-by" }),
         size,
-        tool(t("screen.zoomIn"), "+", () => look.zoom(1.5), "+"),
+        tool(t("screen.zoomIn"), "+", () => look.zoom(1.5), "+", { class: "gs-tool gs-by" }),
         tool(t("screen.full"), icon("full"), deeds.fullScreen, "F"),
       ),
       this.compare,

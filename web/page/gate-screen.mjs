@@ -110,7 +110,8 @@ export class GateScreen {
     this.#undoing.add(() => places.forEach((place) => style.removeProperty(place)));
     context.help(keysOf());
     this.#arrive();
-    queueMicrotask(() => this.look.stage.element.focus({ preventScroll: true }));
+    // As soon as it is on the page.
+    requestAnimationFrame(() => this.look.stage.element.focus({ preventScroll: true }));
   }
 
   /** @returns {any} */
@@ -240,7 +241,6 @@ export class GateScreen {
     this.foot.text.value = drafts.get(this.id) ?? "";
     this.walk.id = this.id;
     this.#show();
-    document.title = `${this.title} · gatebus`;
     this.#speak();
     if (!this.gate) void this.#find(this.id);
   }

@@ -146,7 +146,7 @@ export class HeldDecisions extends EventTarget {
    */
   async takeBack(gate) {
     try {
-      const open = await this.decisions.api.takeBack(gate.id, gate.decision.id);
+      const open = await this.decisions.api.takeBack(gate.id, gate.decision.id, this.decisions.name());
       this.#forget(gate.id);
       this.feed.take(open);
     } catch (error) {

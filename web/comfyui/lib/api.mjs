@@ -109,9 +109,10 @@ export class Api {
    * Takes a decision back that is not carried out yet: the gate waits again.
    * @param {string} id
    * @param {string} decision_id the one that stands
+   * @param {string} [by] who takes it back
    */
-  takeBack(id, decision_id) {
-    return this.call("POST", `/gatebus/gates/${enc(id)}/take-back`, { json: { decision_id } });
+  takeBack(id, decision_id, by = "") {
+    return this.call("POST", `/gatebus/gates/${enc(id)}/take-back`, { json: { decision_id, by } });
   }
 
   /**
