@@ -6,13 +6,17 @@ import json
 import re
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from gates.codec import encode_png, read_mask
 from gates.errors import Conflict, GateNotFound, InvalidInput, StoreUnavailable
-from gates.gate.record import Gate, make_decision
+from gates.gate.listing import Wanted, page
+from gates.gate.record import ENDED, LIVE, Gate, make_decision
 from gates.names import check_gate_id, check_int
 from gates.store import Store
 
@@ -29,20 +33,40 @@ _by = click.option("--by", default="", metavar="NAME", help="Who decides, for pe
 
 @click.command("gates")
 @click.option("--watch", is_flag=True, help="Go on, with a line for every change, until Ctrl-C.")
+@click.option(
+    "--status",
+    type=click.Choice(("live", "all", *LIVE, *ENDED)),
+    default="live",
+    show_default=True,
+    help="live is waiting, orphaned, parked and decided together.",
+)
+@click.option("--instance", default="", metavar="NAME", help="Only gates of this instance.")
+@click.option("--workflow", default="", metavar="NAME", help="Only gates of this workflow.")
+@click.option("--bus", default="", metavar="NAME", help="Only gates that publish to this bus or were loaded from it.")
+@click.option(
+    "--text", default="", metavar="WORDS", help="Words in title, note, workflow, instance, bus, labels or id."
+)
+@click.option("--older", type=click.IntRange(0), default=0, metavar="SECONDS", help="Opened at least so long ago.")
+@click.option("--newer", type=click.IntRange(0), default=0, metavar="SECONDS", help="Opened at most so long ago.")
+@click.option("--order", type=click.Choice(("oldest", "newest")), default="oldest", show_default=True)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Show so many, and tell how many there are.")
 @json_option
 @click.pass_obj
-def list_gates(access: Access, watch: bool, as_data: bool) -> None:
+def list_gates(access: Access, watch: bool, order: str, limit: int | None, as_data: bool, **filters: Any) -> None:
     """List what waits for a decision, oldest first."""
+    wanted = Wanted(**filters)
     with access.store() as store:
         if watch:
             try:
-                _watch(store, as_data)
+                _watch(store, wanted, as_data)
             except KeyboardInterrupt:
                 return
-        elif as_data:
-            click.echo(as_json([gate.to_json() for gate in store.gates.records()]))
+        gates = wanted.choose(store.gates.records(live=wanted.live), store.gates.clock())
+        shown = page(gates, limit or len(gates) or 1, newest=order == "newest").gates
+        if as_data:
+            click.echo(as_json([gate.to_json() for gate in shown]))
         else:
-            _print_table(store.gates.records())
+            _print_table(shown, len(gates), wanted)
 
 
 @click.command()
@@ -130,8 +154,8 @@ def _find(store: Store, text: str) -> Gate:
     return found[0]
 
 
-def _watch(store: Store, as_data: bool) -> None:
-    """Prints what waits, then each change; over outages of the store and lost events."""
+def _watch(store: Store, wanted: Wanted, as_data: bool) -> None:
+    """Prints what waits, then each change of a gate that passes; over outages of the store and lost events."""
     woken = threading.Event()
     unsubscribe = store.events.subscribe(woken.set)
     cursor, away = "", ""
@@ -142,13 +166,14 @@ def _watch(store: Store, as_data: bool) -> None:
                 events = store.events.since(cursor) if cursor else None
                 if events is None:
                     cursor = store.events.cursor()
-                    changed = [gate.id for gate in store.gates.records()]
+                    changed = store.gates.records(live=wanted.live)
                 else:
                     cursor = events[-1].cursor if events else cursor
                     # Several changes of one gate between two looks are one line: the state of now.
-                    changed = list(dict.fromkeys(event.id for event in events if event.type == "gate"))
-                for gate_id in changed:
-                    _print_line(store, gate_id, as_data)
+                    named = dict.fromkeys(event.id for event in events if event.type == "gate")
+                    changed = store.gates.some(list(named))
+                for gate in _watched(wanted, changed, store.gates.clock()):
+                    _print_line(gate, as_data)
                 away = ""
             except StoreUnavailable as error:
                 if not away:
@@ -159,22 +184,25 @@ def _watch(store: Store, as_data: bool) -> None:
         unsubscribe()
 
 
-def _print_line(store: Store, gate_id: str, as_data: bool) -> None:
-    try:
-        gate = store.gates.get(gate_id)
-    except GateNotFound:
-        return
+def _watched(wanted: Wanted, gates: list[Gate], now: int) -> list[Gate]:
+    """Those that pass; of gates that only have to be live also those that have just ended."""
+    return (replace(wanted, status="all") if wanted.status == "live" else wanted).choose(gates, now)
+
+
+def _print_line(gate: Gate, as_data: bool) -> None:
     if as_data:
         click.echo(json.dumps(gate.to_json(), ensure_ascii=False))
     else:
         click.echo(f"{time.strftime('%H:%M:%S')}  " + "  ".join(clean(cell) for cell in _cells(gate)))
 
 
-def _print_table(gates: list[Gate]) -> None:
+def _print_table(gates: Sequence[Gate], total: int, wanted: Wanted) -> None:
     if gates:
         click.echo(table(("id", "status", "age", "pixels", "routes", "title"), [_cells(gate) for gate in gates]))
+        if total > len(gates):
+            click.echo(f"{total - len(gates)} more")
     else:
-        click.echo("Nothing waits.")
+        click.echo("Nothing waits." if wanted == Wanted() else "No such gate.")
 
 
 def _cells(gate: Gate) -> tuple[str, ...]:
