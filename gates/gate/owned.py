@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from .blobs import GateBlobs
 from .fields import from_fields, to_fields
 from .keeping import Keeping
 from .record import Decision, Gate
-from .redis_steps import GateSteps, decision_arguments
+from .redis_steps import LOOK_AT_ONCE, GateSteps, decision_arguments
 from .redis_waiting import RedisWaiting, fenced
 from .sweeper import Sweeper
 
@@ -42,6 +42,8 @@ class OwnedGates:
         self._settings = redis.settings
         self._owner = owner
         self._waiting: dict[str, RedisWaiting] = {}
+        self._timed: dict[str, RedisWaiting] = {}
+        """Those of them that have a deadline."""
         self._closing: dict[str, tuple[RedisWaiting, str]] = {}
         self.keeping = Keeping(redis, blobs)
         self._sweeper = Sweeper(redis, self.keeping.expire)
@@ -83,6 +85,8 @@ class OwnedGates:
                 )
             # Before the record exists: a decision made in the same moment must find its waiter.
             self._waiting[gate.id] = waiting
+            if timeout > 0:
+                self._timed[gate.id] = waiting
         try:
             self._announce(waiting)
         except StoreUnavailable as error:
@@ -119,6 +123,7 @@ class OwnedGates:
         """Waits on it no more."""
         with self._lock:
             self._waiting.pop(waiting.gate.id, None)
+            self._timed.pop(waiting.gate.id, None)
 
     def decide(self, waiting: RedisWaiting, decision: Decision) -> Gate:
         """Makes the decision about a gate of this process, which so learns of it without a look."""
@@ -167,6 +172,7 @@ class OwnedGates:
         """Ends the gate as soon as Redis answers."""
         with self._lock:
             self._waiting.pop(waiting.gate.id, None)
+            self._timed.pop(waiting.gate.id, None)
             self._closing[waiting.gate.id] = (waiting, outcome)
         self._wake.set()
 
@@ -182,13 +188,15 @@ class OwnedGates:
             self._wake.clear()
             with self._lock:
                 everything = self._look_at_all or time.monotonic() >= next_tick
-                hints, self._hints = self._hints, set()
                 self._look_at_all = False
+            hints = self._take_hints()
             if everything:
                 # Instances that were started together must not look together for ever.
                 next_tick = time.monotonic() + self._settings.tick * random.uniform(0.7, 1.3)
             _logged(self._withdraw_all)
-            _logged(self._look, None if everything else hints)
+            _logged(self._look, hints)
+            if everything:
+                _logged(self._look, None)
             _logged(self._decide_deadlines)
             if everything:
                 _logged(self._sweeper.sweep, self.all().keys())
@@ -197,11 +205,22 @@ class OwnedGates:
     def _look(self, only: set[str] | None) -> None:
         if only is None:
             self._notice_epoch()
-        chosen = [
-            waiting
-            for gate_id, waiting in self.all().items()
-            if not waiting.opening and (only is None or gate_id in only)
-        ]
+            chosen = list(self.all().values())
+        else:
+            chosen = [waiting for gate_id in only if (waiting := self.get(gate_id)) is not None]
+        for start in range(0, len(chosen), LOOK_AT_ONCE):
+            if only is None and start:
+                # A decision must not wait until thousands of leases are renewed.
+                self._look(self._take_hints())
+            part = chosen[start : start + LOOK_AT_ONCE]
+            self._look_at([w for w in part if not w.opening and self.get(w.gate.id) is w])
+
+    def _take_hints(self) -> set[str]:
+        with self._lock:
+            hints, self._hints = self._hints, set()
+        return hints
+
+    def _look_at(self, chosen: Sequence[RedisWaiting]) -> None:
         for waiting in chosen:
             if not waiting.announced:
                 self._announce(waiting)
@@ -296,12 +315,17 @@ class OwnedGates:
             if code == "OK":
                 self.keeping.expire(waiting.gate)
 
+    def _with_deadline(self) -> list[RedisWaiting]:
+        # Every decision passes here, so that gates without a deadline must cost nothing.
+        with self._lock:
+            return list(self._timed.values())
+
     def _nearest_deadline(self) -> float:
-        left = [waiting.remaining() for waiting in self.all().values() if waiting.decision is None]
+        left = [waiting.remaining() for waiting in self._with_deadline() if waiting.decision is None]
         return time.monotonic() + min((seconds for seconds in left if seconds is not None), default=3600.0)
 
     def _decide_deadlines(self) -> None:
-        for waiting in self.all().values():
+        for waiting in self._with_deadline():
             remaining = waiting.remaining()
             if waiting.decision is None and remaining is not None and remaining <= 0:
                 decision = waiting.deadline_decision()
