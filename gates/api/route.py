@@ -49,6 +49,8 @@ class Field:
     high: int = 2**31 - 1
     limit: int = LABEL_LIMIT
     """Characters of a text."""
+    pattern: str = ""
+    """What a whole text must match, "" for anything; plain enough for every reader of JSON Schema."""
     choices: tuple[str | int, ...] = ()
     nullable: bool = False
 
@@ -106,6 +108,8 @@ class Field:
             raise TooLarge(f"{self.name} has {len(value)} characters; at most {self.limit}", limit=self.limit)
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise InvalidInput(f"{self.name} holds a NUL or half of a surrogate pair", what=self.name)
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise InvalidInput(f"{self.name} must be of the form {self.pattern}", what=self.name)
         return value
 
     def _list(self, value: Any) -> list[Any]:
@@ -142,6 +146,10 @@ def check_fields(
 DIGEST = Field(
     "digest", "digest", "The content's digest as last seen: the answer may then be kept for ever.", default=""
 )
+GATE_ID = "[0-9a-f]{32}"
+DECISION_ID = "[A-Za-z0-9_:-]{1,64}"
+"""Patterns of ids in queries and bodies."""
+
 SIZE = Field("size", "int", "Longest side in pixels.", default=DEFAULT_SIZE, choices=SIZES)
 
 Shape = Any
