@@ -7,9 +7,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from gates.api import CALLER, DECISION
 from gates.api.answer import answer_error
@@ -17,6 +17,10 @@ from gates.errors import GatebusError, NotFound
 from gates.guard import Guard
 
 from .metrics import Metrics
+
+if TYPE_CHECKING:
+    # aiohttp 3.9 has no such name.
+    from aiohttp.typedefs import Middleware
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """Any other method is counted as OTHER: whoever sends it chooses its name."""
