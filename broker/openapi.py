@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from aiohttp import web
+
 from gates import __version__
+from gates.api.answer import answer_json, as_json
+from gates.api.intake import MAX_PARTS
 from gates.api.route import Field, Route
 from gates.guard import CONTENT_TYPES
 
@@ -41,14 +45,46 @@ TAGS = {
 """Tag -> what its routes are about."""
 
 
-def describe(routes: Iterable[Route], service: dict[str, dict[str, Any]], prefix: str = "") -> dict[str, Any]:
-    """The document of those routes. ``service``: path items of the server's own; ``prefix``: its sub-path, if any."""
+def json_content(schema: dict[str, Any]) -> dict[str, Any]:
+    """The content of a JSON answer of that schema."""
+    return {"application/json": {"schema": schema}}
+
+
+SERVICE = {
+    "/healthz": (
+        "Whether the broker and its store work. Asks for no token.",
+        {"200": "They do.", "503": "The store does not answer."},
+        json_content({"type": "object", "properties": {"status": {"type": "string"}, "reason": {"type": "string"}}}),
+    ),
+    "/metrics": (
+        "The figures of this broker, as Prometheus reads them.",
+        {"200": "The figures."},
+        {"text/plain": {}},
+    ),
+    "/openapi.json": ("This document.", {"200": "This document."}, json_content({"type": "object"})),
+}
+"""The server's own addresses: what each is, its answers, and their content."""
+
+
+def mount_document(app: web.Application, routes: Iterable[Route], prefix: str) -> None:
+    """Puts the document of the routes at ``/openapi.json``. Asks for no token: it holds nothing of the farm."""
+    body = as_json(describe(routes, prefix))
+
+    async def document(http: web.Request) -> web.Response:
+        return answer_json(body, http.headers.get("If-None-Match", ""))
+
+    app.router.add_get("/openapi.json", document)
+
+
+def describe(routes: Iterable[Route], prefix: str = "") -> dict[str, Any]:
+    """The document of those routes and of the server's own; ``prefix``: the sub-path that they lie below, if any."""
     schemas = Schemas()
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
-    for path, item in service.items():
-        paths[path] = item
+    for path, (about, statuses, content) in SERVICE.items():
+        answers = {status: {"description": text, "content": content} for status, text in statuses.items()}
+        paths[path] = {"get": {"summary": about, "tags": ["service"], "responses": {**answers, **_refusals()}}}
     schemas.components["Error"] = schemas.of(ERROR_SHAPE)
     return {
         "openapi": "3.1.0",
@@ -67,11 +103,6 @@ def describe(routes: Iterable[Route], service: dict[str, dict[str, Any]], prefix
             "responses": {status: _error(text) for status, text in ERRORS.items()},
         },
     }
-
-
-def json_content(schema: dict[str, Any]) -> dict[str, Any]:
-    """The content of a JSON answer of that schema."""
-    return {"application/json": {"schema": schema}}
 
 
 def _error(about: str) -> dict[str, Any]:
@@ -121,7 +152,9 @@ def _query_parameter(field: Field) -> dict[str, Any]:
 
 def _body(route: Route) -> dict[str, Any]:
     if route.body not in ("json", "form"):
-        return {"required": True, "content": {each: {} for each in CONTENT_TYPES[route.body]}}
+        # Bytes of no named kind are taken too, for callers that can't say more; who reads this can.
+        kinds = [kind for kind in CONTENT_TYPES[route.body] if kind != "application/octet-stream"]
+        return {"required": True, "content": {kind: {} for kind in kinds}}
     required = [field.name for field in route.fields if field.required]
     schema: dict[str, Any] = {
         "type": "object",
@@ -130,6 +163,9 @@ def _body(route: Route) -> dict[str, Any]:
     }
     if required:
         schema["required"] = required
+    if route.body == "form":
+        # More parts are passed over, but each has one name and one value.
+        schema |= {"maxProperties": MAX_PARTS, "additionalProperties": {"type": "string"}}
     return {
         "required": True,
         "content": {CONTENT_TYPES[route.body][0]: {"schema": schema}},
@@ -142,13 +178,17 @@ def _answer(route: Route, schemas: Schemas) -> dict[str, Any]:
     return {"description": route.about, "content": json_content(schemas.of(route.answer))}
 
 
+def _refusals(statuses: Iterable[str] = ("400", "401", "403", "421", "429")) -> dict[str, Any]:
+    return {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
+
+
 def _errors(route: Route) -> dict[str, Any]:
     statuses = set(ERRORS)
     if not route.changes:
         statuses.discard("409")
     if route.body not in ("image", "archive", "form"):
         statuses.discard("422")
-    answers: dict[str, Any] = {status: {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
+    answers = _refusals(statuses)
     if not route.changes:
         answers["304"] = {"description": "What the asker has (If-None-Match) is what it would get."}
     return answers

@@ -19,9 +19,8 @@ GATE_ID = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "format": "gatebus-name"}
 """What ``gates.names.check_name`` accepts."""
 SLOT_FILE = {"type": "string", "pattern": r"^img_[0-9]{4,9}\.png$"}
-DECISION_ID_PATTERN = "^[A-Za-z0-9_:-]*$"
 
-PATH_SCHEMAS = {"gate_id": GATE_ID, "name": NAME, "pool_id": NAME, "file": SLOT_FILE}
+PATH_SCHEMAS = {"gate_id": GATE_ID, "name": NAME, "pool_id": NAME, "file": SLOT_FILE, "instance_id": GATE_ID}
 """Variable part of a path -> its schema; what is not here is a name."""
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", None: "null", types.NoneType: "null"}
@@ -100,13 +99,13 @@ def _kind_schema(field: Field) -> dict[str, Any]:
         "file": dict(SLOT_FILE),
         "files": {"type": "array", "items": SLOT_FILE, "minItems": 1, "uniqueItems": True},
         "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "bytes": {"type": "string", "contentMediaType": "application/octet-stream"},
+        "bytes": {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"},
         # NUL is refused: it ends the text for too many readers.
         "text": {"type": "string", "maxLength": field.limit, "pattern": r"^[^\u0000]*$"},
     }
     schema = simple[field.kind]
-    if field.name == "decision_id":
-        schema = {"type": "string", "maxLength": 64, "pattern": DECISION_ID_PATTERN}
+    if field.pattern:
+        schema["pattern"] = f"^(?:{field.pattern})$"
     return schema
 
 

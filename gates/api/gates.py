@@ -13,7 +13,7 @@ from ..gate.record import MAX_ROUTES, Decision, Gate, make_decision
 from ..names import TEXT_LIMIT
 from .answer import exchange_key
 from .call import Call
-from .route import JSON_LIMIT, SIZE, Field, Route
+from .route import DECISION_ID, JSON_LIMIT, SIZE, Field, Route
 
 REPEAT = 2.0
 """Seconds for which a decision with an unknown outcome is repeated (with the same id) before that is answered."""
@@ -132,7 +132,11 @@ _PATH = "/gatebus/gates/{gate_id}"
 _FRAME = Field("frame", "int", "From 0.", default=0, high=999_999)
 _BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
 _DECISION_ID = Field(
-    "decision_id", "text", "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.", default=""
+    "decision_id",
+    "text",
+    "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.",
+    default="",
+    pattern=f"({DECISION_ID})?",
 )
 
 ROUTES = [
