@@ -24,7 +24,7 @@ from .following import follow
 from .images import Picture, body_of, pillow_of, with_mask
 
 EVERY = 100_000
-"""Gates in a list, at most."""
+"""Gates in one answer, at most."""
 
 PAUSE = 0.2
 """Seconds before the first repeat; doubled up to MAX_PAUSE."""
@@ -80,13 +80,24 @@ class Client:
         self._http.close()
 
     # -- gates ----------------------------------------------------------------------------
-    def gates(self, status: Status = "live", *, workflow: str = "", instance: str = "") -> list[Gate]:
+    def gates(
+        self, status: Status = "live", *, workflow: str = "", instance: str = "", bus: str = "", words: str = ""
+    ) -> list[Gate]:
         """Gates, oldest first; ``live`` are those that wait or whose decision is not applied yet.
 
-        While the server's shared store is away: those of the server's own process.
+        ``bus``: those that publish to it or were loaded from it; ``words``: in title, note, workflow,
+        instance, buses, labels or id. While the server's shared store is away: those of the server's
+        own process.
         """
-        query = {"status": status, "workflow": workflow, "instance": instance, "limit": EVERY}
-        return [gate_of(value) for value in self._get("gates", query)["gates"]]
+        query: dict[str, Any] = {"status": status, "workflow": workflow, "instance": instance, "bus": bus, "q": words}
+        gates: list[Gate] = []
+        cursor = ""
+        while True:
+            page = self._get("gates", {**query, "limit": EVERY, "cursor": cursor})
+            gates += map(gate_of, page["gates"])
+            cursor = page.get("next", "")
+            if not cursor:
+                return gates
 
     def gate(self, gate: Gate | str) -> Gate:
         """The gate of that id as it is now; raises GateNotFound."""
@@ -184,6 +195,18 @@ class Client:
     def cancel(self, gate: Gate | str, *, by: str = "", decision_id: str = "") -> Gate:
         """Decides that the gate's prompt is stopped; otherwise as :meth:`route`."""
         return self._decide(gate, "cancel", {"by": by}, decision_id)
+
+    def take_back(self, gate: Gate | str, *, by: str = "") -> Gate:
+        """Takes back the decision that the gate has, so that it waits again.
+
+        Given a record, that one's decision. Raises Conflict when it is applied already, or another
+        decision stands by now; GateNotFound.
+        """
+        known = gate if isinstance(gate, Gate) and gate.decision is not None else self.gate(gate)
+        if known.decision is None:
+            raise InvalidInput("There is no decision to take back: this gate still waits", gate=known.id)
+        body = {"decision_id": known.decision.id, "by": by}
+        return gate_of(value_of(self._call("POST", f"{_gate_path(gate)}/take-back", repeat=True, json=body)))
 
     def _decide(self, gate: Gate | str, kind: str, body: dict[str, Any], decision_id: str) -> Gate:
         body["decision_id"] = decision_id or uuid.uuid4().hex

@@ -123,6 +123,8 @@ def test_what_waits_is_listed_and_shown(studio: Studio, client: gatebus.Client) 
     assert [gate.title for gate in client.gates()] == ["one", "two"]
     assert [gate.title for gate in client.gates(workflow="landscapes")] == ["two"]
     assert client.gates("applied") == []
+    assert [gate.title for gate in client.gates(words="tw")] == ["two"]
+    assert client.gates(bus="cp1") == []
     gate = client.gate(first.gate.id)
     assert gate == client.gates()[0]
     assert gate.layout is not None
@@ -309,6 +311,20 @@ def test_a_gate_that_has_ended_and_one_that_is_cancelled(studio: Studio, client:
     with pytest.raises(gatebus.GateClosed) as refused:
         client.route(ended.gate, 1)
     assert refused.value.details["outcome"] == "interrupted"
+
+
+def test_a_decision_is_taken_back_while_nobody_carried_it_out(studio: Studio, client: gatebus.Client) -> None:
+    waiter = open_gate(studio)
+    with pytest.raises(gatebus.InvalidInput):
+        client.take_back(waiter.gate)
+    decided = client.route(waiter.gate, 1)
+    assert client.take_back(decided, by="anna").decision is None
+    assert client.wait_for(timeout=LIMIT).id == waiter.gate.id
+    assert client.route(waiter.gate, 2).decision is not None
+    until(lambda: waiter.decision is not None and waiter.decision.route == 2, "the second decision")
+    waiter.apply()
+    with pytest.raises(gatebus.Conflict):
+        client.take_back(waiter.gate.id)
 
 
 def test_an_image_that_still_follows_is_waited_for(studio: Studio, client: gatebus.Client) -> None:
