@@ -219,7 +219,8 @@ class Settings:
     state_dir: Path | None = _setting(
         None,
         _folder,
-        "Folder for the identity of this process, thumbnails and, without Redis, the decision log. Default: ComfyUI's user/__gatebus.",
+        "Folder for the identity of this process, thumbnails and, without Redis, the decision log."
+        " Default: ComfyUI's user/__gatebus.",
     )
     lease: float = _setting(
         15.0, _seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."

@@ -91,6 +91,7 @@ def test_control_keys_share_one_slot_and_bytes_carry_tags_of_their_own() -> None
     keys = Keys("farm")
     control = [keys.gate("a" * 32), keys.gates, keys.leases, keys.deadlines, keys.ended, keys.events, keys.epoch]
     control += [keys.buses, keys.pools, keys.instance("a" * 32), keys.instances]
+    control += [keys.decisions, keys.brought, keys.leaving]
     assert len({key_slot(key.encode()) for key in control}) == 1
     for family in (
         [keys.gate_image("a" * 32, 0), keys.gate_mask("a" * 32, "t"), keys.gate_preview("a" * 32)],

@@ -216,6 +216,7 @@ PROMISED = {
     ":slots'": ['"label"', "smile"],
     "> img_0001.png": ["PNG RGB 8x6"],
     "XREVRANGE": ["gate", "faces"],
+    "XREVRANGE '{gatebus}:decisions'": ["kind\nend\n", "outcome\ninterrupted\n", "ENDED"],
 }
 
 

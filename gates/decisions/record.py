@@ -12,7 +12,6 @@ that none is missing and none is there twice; a repeat of a decision is none. Ki
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
@@ -159,11 +158,6 @@ def image_digest(image: Encoded) -> str:
     for part in image.parts:
         digest.update(part)
     return digest.hexdigest()
-
-
-def valid_id(text: str) -> bool:
-    """Whether that is an entry's id."""
-    return re.fullmatch(r"[0-9]{1,15}-[0-9]{1,20}", text) is not None
 
 
 def order(id: str) -> tuple[int, int]:
