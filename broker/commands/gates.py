@@ -52,7 +52,7 @@ _by = click.option("--by", default="", metavar="NAME", help="Who decides, for pe
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Show so many, and tell how many there are.")
 @json_option
 @click.pass_obj
-def list_gates(access: Access, watch: bool, order: str, limit: int | None, as_data: bool, **filters: Any) -> None:
+def list_gates(access: Access, /, watch: bool, order: str, limit: int | None, as_data: bool, **filters: Any) -> None:
     """List what waits for a decision, oldest first."""
     wanted = Wanted(**filters)
     with access.store() as store:
