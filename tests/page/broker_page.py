@@ -179,6 +179,10 @@ class BrokerPage:
             assert time.monotonic() < end, f"{what} did not happen"
             self.page.wait_for_timeout(30)
 
+    def sees(self, script: str) -> None:
+        """Returns when the expression is true in the page; our CSP forbids Playwright's own ``wait_for_function``."""
+        self.until(lambda: self.page.evaluate(script), script)
+
     def press(self, selector: str) -> None:
         """A click, or a tap where there is touch."""
         locator = self.page.locator(selector).first

@@ -14,6 +14,8 @@ Each test runs in three variants: ``desktop`` (1280x800), ``phone`` (360x740, to
 ``@pytest.mark.parametrize("variant", ["desktop"], indirect=True)``. ``broker`` can be stopped and started
 (``broker.start(tokens=...)``); ``new_tab()`` opens another tab of the same browser. The person has
 the name "anna" and decisions are sent at once (``hold`` 0, no auto-advance), unless a test sets that otherwise.
+Wait by ``broker_page.sees("location.hash == '#/pools'")`` instead of Playwright's ``wait_for_function``, whose
+polling is an eval that the page's Content-Security-Policy forbids.
 At the end of each test the console must hold no error and no warning, a violated
 Content-Security-Policy among them; ``broker_page.console.allow("409")`` expects one.
 """

@@ -46,7 +46,7 @@ def test_every_waiting_gate_has_a_card_with_its_picture_and_routes(broker_page: 
     broker_page.goto("#/gates")
     page = broker_page.page
     shown(broker_page, "portrait", "landscape", "deadline")
-    page.wait_for_function("[...document.querySelectorAll('.gi-card img')].every(img => img.naturalWidth)")
+    broker_page.sees("[...document.querySelectorAll('.gi-card img')].every(img => img.naturalWidth)")
     broker_page.screenshot("inbox")
     assert page.title() == "(3) Gates · gatebus"
     first = card(broker_page, "portrait")
@@ -68,7 +68,7 @@ def test_a_route_decides_the_gate_which_fades_with_who_decided(broker_page: Brok
     assert waiter.decision.by == "anna"
     gone = card(broker_page, "portrait")
     broker_page.until(lambda: "redo, decided by anna" in gone.inner_text(), "who decided")
-    assert "gi-gone" in gone.get_attribute("class")
+    broker_page.until(lambda: "gi-gone" in gone.get_attribute("class"), "it fades")
     broker_page.screenshot("decided")
     shown(broker_page, "landscape")
     broker_page.page.mouse.move(5, 5)
@@ -117,7 +117,7 @@ def test_keys_alone_move_open_and_decide(broker_page: BrokerPage) -> None:
     assert below not in ("gate0", "gate1")
     keys.press("Enter")
     number = int(below.removeprefix("gate"))
-    broker_page.page.wait_for_function(f"location.hash == '#/gates/{waiters[number].gate.id}'")
+    broker_page.sees(f"location.hash == '#/gates/{waiters[number].gate.id}'")
     broker_page.page.go_back()
     broker_page.until(lambda: cursor(broker_page) == below, "the gate that was open has the focus")
     assert [waiter.decision is None for waiter in waiters].count(False) == 1
