@@ -137,7 +137,9 @@ def test_a_decision_that_is_not_carried_out_yet_is_taken_back(broker_page: Broke
     broker_page.page.wait_for_selector('.gs-history li:has-text("Taken back by anna")', state="attached")
     broker_page.page.wait_for_timeout(320)
     broker_page.press('.gatebus-route:has-text("redo")')
-    broker_page.until(lambda: (broker_page.store.gates.get(waiter.gate.id).decision or make_decision("cancel")).route == 2)
+    broker_page.until(
+        lambda: (broker_page.store.gates.get(waiter.gate.id).decision or make_decision("cancel")).route == 2
+    )
 
 
 @desktop
@@ -145,14 +147,15 @@ def test_what_was_carried_out_can_not_be_taken_back_and_that_is_said(broker_page
     waiter = broker_page.open_gate()
     show(broker_page, waiter, hold=0)
     broker_page.console.allow("409")
-    # The page has not heard yet that it was carried out.
-    broker_page.page.route("**/gatebus/events*", lambda route: route.abort())
+
+    def carry_out(route: Any) -> None:
+        waiter.apply()
+        route.continue_()
+
+    # Between the click and what it asks for.
+    broker_page.page.route("**/take-back", carry_out)
     broker_page.page.keyboard.press("1")
     broker_page.until(lambda: waiter.decision)
-    broker_page.page.wait_for_selector('.gb-held-button:has-text("Take back")')
-    broker_page.page.evaluate("window.fetch = ((fetch) => (url, more) => (more?.method ?? 'GET') === 'GET' "
-                              "&& !window.applied ? new Promise(() => undefined) : fetch(url, more))(window.fetch)")  # fmt: skip
-    waiter.apply()
-    broker_page.page.evaluate("window.applied = true")
     broker_page.press('.gb-held-button:has-text("Take back")')
     broker_page.page.locator(".gp-toast", has_text="Too late to take back").wait_for()
+    broker_page.page.wait_for_selector('.gs[data-state="applied"]')
