@@ -102,14 +102,16 @@ def texts(node: str) -> dict[str, dict[str, dict[str, str]]]:
     script = """
         import { readdirSync } from "node:fs";
         const found = {};
-        for (const file of readdirSync(process.argv[1])) {
-            const area = Object.values(await import(process.argv[1] + "/" + file)).find((each) => each.en);
-            found[file.replace(".mjs", "")] = area;
+        for (const folder of process.argv.slice(1)) {
+            for (const file of readdirSync(folder)) {
+                const area = Object.values(await import(folder + "/" + file)).find((each) => each.en);
+                found[file.replace(".mjs", "")] = area;
+            }
         }
         console.log(JSON.stringify(found));
     """
-    folder = WEB / "comfyui" / "lib" / "texts"
-    answer = run(node, "--input-type=module", "--eval", script, folder.as_posix())
+    folders = [WEB / "comfyui" / "lib" / "texts", WEB / "page" / "texts"]
+    answer = run(node, "--input-type=module", "--eval", script, *(folder.as_posix() for folder in folders))
     assert answer.returncode == 0, answer.stderr
     return dict(json.loads(answer.stdout))
 

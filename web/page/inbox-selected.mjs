@@ -2,10 +2,13 @@
 import { everySecond } from "../comfyui/lib/clock.mjs";
 import { Undoing, el } from "../comfyui/lib/dom.mjs";
 import { keyOfRoute, routeName } from "../comfyui/lib/gate-state.mjs";
-import { t } from "../comfyui/lib/i18n.mjs";
+import { register, t } from "../comfyui/lib/i18n.mjs";
 import { Batch, sharedRoutes } from "./inbox-batch.mjs";
+import { batch as texts } from "./texts/batch.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
+
+register("batch", texts);
 
 /** Labels of one route that a question shows; of more, how many. */
 const LABELS = 6;
@@ -29,7 +32,7 @@ export class SelectedBar extends EventTarget {
     super();
     this.context = context;
     this.inbox = inbox;
-    this.element = el("div", { class: "gi-batch", role: "region", "aria-label": t("inbox.batch"), hidden: true });
+    this.element = el("div", { class: "gi-batch", role: "region", "aria-label": t("batch.batch"), hidden: true });
     // What is held lies above it.
     const root = document.documentElement;
     const resized = new ResizeObserver(() => root.style.setProperty("--gi-batch", `${this.element.offsetHeight}px`));
@@ -57,20 +60,20 @@ export class SelectedBar extends EventTarget {
     const gates = this.inbox.selected();
     const shared = sharedRoutes(gates).find((each) => each.route === route);
     if (!gates.length || (route && !shared)) {
-      if (gates.length) this.context.toast("warn", t("inbox.notShared", { route }), t("inbox.notSharedDetail"));
+      if (gates.length) this.context.toast("warn", t("batch.notShared", { route }), t("batch.notSharedDetail"));
       return;
     }
     const labels = shared ? [...shared.labels].sort((one, other) => other[1] - one[1]) : [];
     const name = labels.length === 1 ? labels[0][0] || routeName(route, []) : routeName(route, []);
-    const title = route ? t("inbox.askRoute", { count: gates.length, route: name }) : t("inbox.askStop", { count: gates.length });
-    const lines = labels.slice(0, LABELS).map(([label, count]) => el("li", {}, t("inbox.labelled", { label: label || routeName(route, []), count })));
-    if (labels.length > LABELS) lines.push(el("li", {}, t("inbox.moreLabels", { count: labels.length - LABELS })));
-    const content = labels.length > 1 ? el("div", {}, el("p", {}, t("inbox.differ")), el("ul", {}, ...lines)) : null;
+    const title = route ? t("batch.askRoute", { count: gates.length, route: name }) : t("batch.askStop", { count: gates.length });
+    const lines = labels.slice(0, LABELS).map(([label, count]) => el("li", {}, t("batch.labelled", { label: label || routeName(route, []), count })));
+    if (labels.length > LABELS) lines.push(el("li", {}, t("batch.moreLabels", { count: labels.length - LABELS })));
+    const content = labels.length > 1 ? el("div", {}, el("p", {}, t("batch.differ")), el("ul", {}, ...lines)) : null;
     const agreed = await this.context.confirm({
       title,
-      message: route ? "" : t("inbox.askStopDetail"),
+      message: route ? "" : t("batch.askStopDetail"),
       content,
-      yes: route ? t("inbox.yesRoute", { count: gates.length }) : t("inbox.yesStop", { count: gates.length }),
+      yes: route ? t("batch.yesRoute", { count: gates.length }) : t("batch.yesStop", { count: gates.length }),
       danger: !route,
     });
     if (agreed && !this.batch) this.#begin(gates.map((gate) => gate.id), route, name);
@@ -104,21 +107,21 @@ export class SelectedBar extends EventTarget {
   /** What became of it. @param {Batch} batch */
   #tell(batch) {
     const { toast } = this.context;
-    if (batch.state === "undone") return void toast("info", t("inbox.undone", { count: batch.total }));
+    if (batch.state === "undone") return void toast("info", t("batch.undone", { count: batch.total }));
     const { done, late, refused, unknown, left } = batch.result;
     const parts = [];
-    for (const [by, count] of late) parts.push(by ? t("inbox.lateBy", { count, by }) : t("inbox.late", { count }));
-    for (const [reason, count] of refused) parts.push(t("inbox.refused", { count, reason }));
-    if (unknown) parts.push(t("inbox.unknown", { count: unknown, reason: batch.reason }));
-    if (left) parts.push(t("inbox.left", { count: left }));
+    for (const [by, count] of late) parts.push(by ? t("batch.lateBy", { count, by }) : t("batch.late", { count }));
+    for (const [reason, count] of refused) parts.push(t("batch.refused", { count, reason }));
+    if (unknown) parts.push(t("batch.unknown", { count: unknown, reason: batch.reason }));
+    if (left) parts.push(t("batch.left", { count: left }));
     const again = () => {
       // Another one that began meanwhile goes first.
-      if (this.batch) return void toast("warn", t("inbox.busy"));
+      if (this.batch) return void toast("warn", t("batch.busy"));
       this.batch = batch;
       void batch.send();
     };
     const action = unknown ? { name: t("shell.retry"), run: again } : undefined;
-    const summary = batch.choice.route ? t("inbox.routed", { count: done, route: this.name }) : t("inbox.stopped", { count: done });
+    const summary = batch.choice.route ? t("batch.routed", { count: done, route: this.name }) : t("batch.stopped", { count: done });
     toast(unknown || refused.size ? "error" : parts.length ? "warn" : "success", summary, parts.join("\n"), action);
   }
 
@@ -149,10 +152,10 @@ export class SelectedBar extends EventTarget {
       );
     });
     this.element.replaceChildren(
-      el("strong", { role: "status" }, t("inbox.selected", { count: gates.length })),
-      gates.length < shown ? button(t("inbox.all", { count: shown }), this.inbox.all) : "",
-      button(t("inbox.none"), this.inbox.clear),
-      el("div", { class: "gi-routes", role: "group", "aria-label": t("inbox.batch") }, ...routes),
+      el("strong", { role: "status" }, t("batch.selected", { count: gates.length })),
+      gates.length < shown ? button(t("batch.all", { count: shown }), this.inbox.all) : "",
+      button(t("batch.none"), this.inbox.clear),
+      el("div", { class: "gi-routes", role: "group", "aria-label": t("batch.batch") }, ...routes),
       button(t("gate.stop"), () => this.decide(0), "gp-danger"),
     );
   }
@@ -164,14 +167,14 @@ export class SelectedBar extends EventTarget {
     if (this.#key !== state) {
       this.#key = state;
       this.words = el("strong", {});
-      this.line = el("progress", { max: total, value: 0, "aria-label": t("inbox.batch") });
-      const name = held ? t("inbox.undo") : t("inbox.halt");
+      this.line = el("progress", { max: total, value: 0, "aria-label": t("batch.batch") });
+      const name = held ? t("inbox.undo") : t("batch.halt");
       const stop = el("button", { type: "button", class: "gp-button", onclick: () => batch.stop() }, name);
       this.element.replaceChildren(this.words, this.line, stop);
     }
     const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
     const values = { count: total, done: settled, seconds, route: this.name };
-    if (this.words) this.words.textContent = held ? t("inbox.holding", values) : t("inbox.sending", values);
+    if (this.words) this.words.textContent = held ? t("batch.holding", values) : t("batch.sending", values);
     if (this.line) {
       this.line.hidden = held;
       this.line.value = settled;

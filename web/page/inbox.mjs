@@ -83,7 +83,7 @@ class InboxView {
       { key: "Ctrl A", does: t("inbox.keyAll") },
       { key: "/", does: t("inbox.search") },
       { key: "s", does: t("inbox.keySize") },
-      { key: "Esc", does: t("inbox.none") },
+      { key: "Esc", does: t("batch.none") },
     ]);
     this.#begin();
   }
