@@ -44,6 +44,8 @@ class InboxView {
   order = new Order();
   selection = new Selection();
   #undoing = new Undoing();
+  /** @type {string[]} the places that the selection knows */
+  #placed = [];
   /** When cards took other places last. */
   #moved = -Infinity;
   /** Filter and order of what is shown. */
@@ -162,7 +164,8 @@ class InboxView {
     const { ids, fresh } = this.order;
     let routes = 1;
     for (const gate of this.context.inbox.gates) if (gate.routes > routes) routes = gate.routes;
-    this.selection.setOrder(ids);
+    if (ids !== this.#placed) this.selection.setOrder(ids);
+    this.#placed = ids;
     if (!this.selection.cursor && ids.length) this.#point(ids[0]);
     this.grid.setOrder(ids, { size: this.context.settings.get("size"), routes });
     this.pill.hidden = !fresh.length;
