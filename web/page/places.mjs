@@ -15,6 +15,7 @@ export class Places extends EventTarget {
   name = "";
   #shown = "";
   #opening = 0;
+  #blocked = false;
 
   /** @param {Record<string, () => Promise<{open: Open}>>} views */
   constructor(views) {
@@ -42,6 +43,7 @@ export class Places extends EventTarget {
 
   /** Shows the place that the address says. @param {boolean} [anew] also when its view could show it itself */
   async open(anew = false) {
+    if (this.#blocked) return;
     const { name, rest, query } = placeOf(location.hash);
     const context = /** @type {Context} */ (this.context);
     const opening = (this.#opening += 1);
@@ -55,7 +57,7 @@ export class Places extends EventTarget {
       const { open } = await load();
       if (opening !== this.#opening) return;
       // The old one is gone before the new one begins: they may share what there is one of.
-      this.close();
+      this.#close();
       context.help([]);
       const view = await open(context, rest, query);
       if (opening !== this.#opening) return view.remove();
@@ -68,7 +70,7 @@ export class Places extends EventTarget {
     } catch (error) {
       if (opening !== this.#opening) return;
       console.error(error);
-      this.close();
+      this.#close();
       const reason = error instanceof Error ? error.message : String(error);
       const again = { name: t("shell.retry"), run: () => this.open(true) };
       this.element.replaceChildren(el("div", { class: "gp-missing" }, el("h1", {}, t("shell.notHere")), el("p", {}, reason)));
@@ -77,8 +79,21 @@ export class Places extends EventTarget {
     this.#changed();
   }
 
-  /** Shows nothing. */
-  close() {
+  /** Shows that, and no place, until {@link unblock}; a view that is still being loaded is not shown either. @param {HTMLElement} element */
+  block(element) {
+    this.#blocked = true;
+    this.#opening += 1;
+    this.#close();
+    this.element.replaceChildren(element);
+  }
+
+  /** Shows the place that the address says. */
+  unblock() {
+    this.#blocked = false;
+    void this.open(true);
+  }
+
+  #close() {
     this.view?.remove();
     this.view = null;
     this.element.replaceChildren();

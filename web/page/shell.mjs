@@ -99,14 +99,13 @@ export class Shell {
     const { element: main } = this.places;
     if (main.querySelector(".gp-login")) return;
     this.connection.needsToken(true);
-    this.places.close();
     const form = loginForm(() => {
       this.connection.needsToken(false);
       this.context.feed.refresh();
-      void this.places.open(true);
+      this.places.unblock();
       void this.#meet();
     });
-    main.replaceChildren(form);
+    this.places.block(form);
     form.querySelector("input")?.focus();
   }
 
