@@ -180,7 +180,7 @@ export class Card {
         title: t("inbox.routeHint", { route: name, key: keyOfRoute(route) }),
         "aria-pressed": String(chosen === route),
         // The second click of a double click is none: what it means is the first's.
-        onclick: (/** @type {MouseEvent} */ event) => event.detail < 2 && this.route(this.id, route),
+        onclick: () => this.route(this.id, route),
       },
       el("span", { class: "gi-number", "aria-hidden": "true" }, keyOfRoute(route)),
       el("span", { class: "gi-name" }, name),

@@ -212,7 +212,7 @@ class InboxView {
   #route(id, route) {
     const { inbox, feed, toast } = this.context;
     // Cards have just moved: what was meant may be another one.
-    if (performance.now() - this.#moved < STARTLED) return;
+    if (performance.now() - this.#moved < STARTLED) return toast("info", t("inbox.moved"));
     const gate = feed.gates.get(id);
     if (!gate || !isOpen(gate) || inbox.indexOf(id) < 0) {
       const known = gate ?? feed.ended.get(id);

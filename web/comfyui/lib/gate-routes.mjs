@@ -12,11 +12,16 @@ import { t } from "./i18n.mjs";
  * @property {string} gateId "" while none is shown
  */
 
+/** Milliseconds between the two clicks of a double click. */
+const DOUBLE_CLICK = 400;
+
 export class GateRoutes {
   /** @type {RoutesState} */
   #state = { count: 0, labels: [], open: false, chosen: 0, gateId: "" };
   #key = "";
   #editing = 0;
+  /** When a route was last pressed, as events tell the time. */
+  #pressed = -Infinity;
 
   /**
    * @param {(route: number) => void} choose
@@ -73,8 +78,7 @@ export class GateRoutes {
         // Never `disabled`: an idle one still takes a double click and the focus.
         "data-open": open,
         "aria-pressed": String(chosen === route),
-        // The second click of a double click is none: it would decide the next gate unseen.
-        onclick: (/** @type {MouseEvent} */ event) => open && event.detail < 2 && this.choose(route),
+        onclick: (/** @type {MouseEvent} */ event) => open && this.#press(route, event),
         ondblclick: () => !this.#state.open && this.edit(route),
         onkeydown: (/** @type {KeyboardEvent} */ event) => {
           if (event.key === "F2") this.edit(route);
@@ -83,6 +87,15 @@ export class GateRoutes {
       el("span", { class: "gatebus-number", "aria-hidden": "true" }, String(route)),
       el("span", { class: "gatebus-name" }, name),
     );
+  }
+
+  /** @param {number} route @param {MouseEvent} event */
+  #press(route, event) {
+    // The second click of a double click is none: it would decide the next gate unseen. A tap that
+    // only comes soon after another gesture, which browsers count as a second click too, is one.
+    if (event.detail > 1 && event.timeStamp - this.#pressed < DOUBLE_CLICK) return;
+    this.#pressed = event.timeStamp;
+    this.choose(route);
   }
 
   /** @param {number} route */
