@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -110,7 +111,8 @@ def test_the_client_imports_neither_torch_nor_the_broker() -> None:
         "import sys; sys.modules['torch'] = None; import gatebus;"
         " print([name for name in sys.modules if name.split('.')[0] in ('broker', 'aiohttp')])"
     )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "broker" / "client")])}
+    answer = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
     assert answer.stdout == "[]\n"
 
 

@@ -89,6 +89,10 @@ def test_the_wheel_holds_the_page_and_no_tests(image: Path) -> None:
         if path.is_file():
             assert f"broker/{path.relative_to(ROOT).as_posix()}" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"broker", "gates", "gatebus"}
+    # The client is a package of its own, in one place only.
+    client = {f"gatebus/{path.name}" for path in (ROOT / "broker/client/gatebus").iterdir() if path.is_file()}
+    assert "gatebus/py.typed" in client
+    assert {name for name in names if name.startswith(("gatebus/", "broker/client"))} == client
     assert not [name for name in names if "__pycache__" in name]
     assert not re.search(r"Requires-Dist: torch[^;]*$", needs, re.MULTILINE)
     # Installed by name and extra.
