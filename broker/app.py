@@ -16,7 +16,8 @@ from gates.api import CALLER, Api, mount
 from gates.api.answer import SAFE_HEADERS, answer_error, answer_json, as_json
 from gates.errors import GatebusError, InvalidInput, InvalidSetting, StoreUnavailable
 from gates.guard import Guard
-from gates.settings import Settings, Token
+from gates.setting_values import Token
+from gates.settings import Settings
 from gates.store import Store
 
 from .exchanges import RUNNING, Running, framed

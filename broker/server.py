@@ -16,7 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gates.errors import Conflict, InvalidSetting
-from gates.settings import Token
+from gates.setting_values import Token
 from gates.store import Store
 
 from .app import make_app

@@ -18,7 +18,8 @@ from typing import Any
 from gates.errors import Conflict, GatebusError, InvalidInput, InvalidSetting, NotFound
 from gates.filelock import locked, write_atomically
 from gates.guard import Guard
-from gates.settings import ROLES, Settings, Token
+from gates.setting_values import ROLES, Token
+from gates.settings import Settings
 
 MARK = "gb_"
 """What every token begins with, so that scanners for leaked secrets know one."""

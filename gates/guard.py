@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from .errors import Forbidden, InvalidInput, TooMany, Unauthorized, WrongHost
 from .limits import Guesses, Rate
 from .peer import Headers, Peer, Proxies
-from .settings import Settings, Token
+from .setting_values import Token
+from .settings import Settings
 
 RANKS = {"view": 1, "decide": 2, "admin": 3}
 """Each role may do what the ones before it may. ``instance`` is not among them: it only registers instances."""

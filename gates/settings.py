@@ -7,7 +7,6 @@ A variable is the field's name in capitals behind ``GATEBUS_``: ``GATEBUS_STORE_
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -18,36 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from . import setting_values
-from .errors import GatebusError, InvalidSetting
-from .names import check_name
+from . import setting_values as values
+from .errors import InvalidSetting
 from .peer import Network
+from .setting_values import Token
 
 PREFIX = "GATEBUS_"
 MIB = 1024 * 1024
-SCHEMES = (
-    "redis",
-    "rediss",
-    "unix",
-    "redis+sentinel",
-    "rediss+sentinel",
-    "redis+cluster",
-    "rediss+cluster",
-)
-ROLES = ("view", "decide", "admin", "instance")
-_HOST_PORT = re.compile(
-    r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:,\s]*)(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
-)
-_TOKEN = re.compile(r"(view|decide|admin|instance):([A-Za-z0-9_.-]{1,64}):([0-9a-f]{64})")
-
-
-@dataclass(frozen=True)
-class Token:
-    """One accepted bearer token: its role, the name that its decisions carry, the SHA-256 of the token in hex."""
-
-    role: str
-    name: str
-    sha256: str
 
 
 def _setting(default: Any, parse: Callable[[Any], Any], doc: str) -> Any:
@@ -62,128 +38,6 @@ def _secret_setting(default: Any, parse: Callable[[Any], Any], doc: str) -> Any:
     return field(default=default, repr=False, metadata={"parse": parse, "doc": doc})
 
 
-def _whole(low: int, high: int) -> Callable[[Any], int]:
-    def parse(value: Any) -> int:
-        if type(value) is int or (isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value)):
-            number = int(value)
-            if low <= number <= high:
-                return number
-        raise ValueError(f"a whole number of {low} to {high}")
-
-    return parse
-
-
-def _seconds(low: float, high: float) -> Callable[[Any], float]:
-    def parse(value: Any) -> float:
-        if type(value) in (int, float) or (
-            isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", value)
-        ):
-            number = float(value)
-            if low <= number <= high:
-                return number
-        raise ValueError(f"seconds, {low:g} to {high:g}")
-
-    return parse
-
-
-def _choice(*options: str) -> Callable[[Any], str]:
-    def parse(value: Any) -> str:
-        if value in options:
-            return str(value)
-        raise ValueError("one of " + ", ".join(options))
-
-    return parse
-
-
-def _url(value: Any) -> str:
-    if value == "":
-        return ""
-    accepted = "empty (this machine only), or a URL that begins with " + ", ".join(f"{s}://" for s in SCHEMES)
-    if not isinstance(value, str):
-        raise ValueError(accepted)
-    parts = urlsplit(value)
-    if parts.scheme not in SCHEMES:
-        raise ValueError(accepted)
-    if parts.scheme == "unix":
-        if not parts.path:
-            raise ValueError("unix:///path/to/redis.sock")
-    elif not parts.netloc.rpartition("@")[2]:
-        raise ValueError(f"{parts.scheme}://host:port/...")
-    for host in parts.netloc.rpartition("@")[2].split(","):
-        if not _HOST_PORT.fullmatch(host):
-            raise ValueError(f"{parts.scheme}://host:port/... with a port of 1 to 65535")
-    if parts.scheme.endswith("+sentinel") and not parts.path.strip("/"):
-        raise ValueError(f"{parts.scheme}://host:26379,host:26379/MASTER_NAME/DB")
-    return value
-
-
-def _page_url(value: Any) -> str:
-    if value == "":
-        return ""
-    parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"[!-~]{1,500}", value) else None
-    plain = parts and parts.scheme in ("http", "https") and "@" not in parts.netloc
-    if not parts or not plain or not parts.hostname or not _HOST_PORT.fullmatch(parts.netloc):
-        raise ValueError("empty, or http://host:port or https://host:port, with a path if it has one")
-    return str(value)
-
-
-def _namespace(value: Any) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,32}", value):
-        return value
-    raise ValueError("1 to 32 of A-Z a-z 0-9 _ -")
-
-
-def _name(value: Any) -> str:
-    try:
-        return check_name(value)
-    except GatebusError as error:
-        raise ValueError("1 to 64 letters, digits, _ - .") from error
-
-
-def _folder(value: Any) -> Path | None:
-    if value in ("", None):
-        return None
-    if isinstance(value, str) and Path(value).expanduser().is_absolute():
-        return Path(value).expanduser()
-    raise ValueError("an absolute path, or empty")
-
-
-def _tokens(value: Any) -> tuple[Token, ...]:
-    entries = value.split(",") if isinstance(value, str) else value
-    if not isinstance(entries, list):
-        raise ValueError("role:name:sha256 entries, with commas between")
-    tokens = []
-    for entry in entries:
-        if isinstance(entry, str) and not entry.strip():
-            continue
-        match = _TOKEN.fullmatch(entry.strip()) if isinstance(entry, str) else None
-        if match is None:
-            raise ValueError(f"entries of role:name:sha256 (roles {', '.join(ROLES)}; the token's SHA-256 in hex)")
-        tokens.append(Token(*match.groups()))
-    return tuple(tokens)
-
-
-def _hosts(value: Any) -> tuple[str, ...]:
-    entries = value.split(",") if isinstance(value, str) else value
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise ValueError("host names, with commas between")
-    hosts = tuple(entry.strip().lower() for entry in entries if entry.strip())
-    if not all(re.fullmatch(r"[a-z0-9_.:\[\]-]{1,253}", host) for host in hosts):
-        raise ValueError("host names, with commas between")
-    return hosts
-
-
-def _networks(value: Any) -> tuple[Network, ...]:
-    entries = value.split(",") if isinstance(value, str) else value
-    accepted = "IP addresses or networks (10.0.0.0/8), with commas between"
-    if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-        raise ValueError(accepted)
-    try:
-        return tuple(ipaddress.ip_network(entry.strip(), strict=False) for entry in entries if entry.strip())
-    except ValueError:
-        raise ValueError(accepted) from None
-
-
 def _host_name() -> str:
     """This machine's name, in the form that names take here."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", socket.gethostname()).strip("-")[:40]
@@ -196,109 +50,117 @@ class Settings:
 
     store_url: str = _setting(
         "",
-        _url,
+        values.store_url,
         "Where the shared state is: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://"
         " (rediss+… with TLS). Empty: this machine only.",
     )
     namespace: str = _setting(
-        "gatebus", _namespace, "First word of every Redis key; farms that share a Redis differ in it."
+        "gatebus", values.namespace, "First word of every Redis key; farms that share a Redis differ in it."
     )
     instance: str = _setting(
-        _host_name, _name, "The name under which people see this process. Default: the host's name."
+        _host_name, values.name, "The name under which people see this process. Default: the host's name."
     )
     instance_url: str = _setting(
         "",
-        _page_url,
+        values.page_url,
         "Address under which a browser opens this ComfyUI, e.g. http://studio:8188. Default: where it listens.",
     )
     disk_dir: Path | None = _setting(
         None,
-        _folder,
+        values.folder,
         "Folder that holds grid_pool/ and gate_bus/. Default: ComfyUI's input directory.",
     )
     state_dir: Path | None = _setting(
         None,
-        _folder,
+        values.folder,
         "Folder for the identity of this process, thumbnails and, without Redis, the decision log."
         " Default: ComfyUI's user/__gatebus.",
     )
     lease: float = _setting(
-        15.0, _seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."
+        15.0, values.seconds(1, 3600), "Seconds for which a waiting gate counts as alive without renewing."
     )
-    tick: float = _setting(2.0, _seconds(0.1, 60), "Seconds between two looks at a waiting gate when no wake-up comes.")
+    tick: float = _setting(
+        2.0, values.seconds(0.1, 60), "Seconds between two looks at a waiting gate when no wake-up comes."
+    )
     keep_decided: float = _setting(
-        604_800.0, _seconds(60, 31_536_000), "Seconds for which a gate that ended is remembered."
+        604_800.0, values.seconds(60, 31_536_000), "Seconds for which a gate that ended is remembered."
     )
     keep_images: float = _setting(
         3600.0,
-        _seconds(0, 31_536_000),
+        values.seconds(0, 31_536_000),
         "Seconds for which the images of a gate that ended stay in Redis; at most as long as it is remembered.",
     )
     decision_log: int = _setting(
-        1_000_000, _whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
+        1_000_000, values.whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
     )
     replicas: int = _setting(
-        0, _whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."
+        0, values.whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."
     )
-    max_gates: int = _setting(1000, _whole(1, 100_000), "Waiting gates of one process.")
-    max_image_bytes: int = _setting(256 * MIB, _whole(1024, 2**33), "Bytes of one encoded image from outside.")
-    max_pixels: int = _setting(64_000_000, _whole(1, 2**31), "Pixels of one image from outside, before it is decoded.")
-    max_frames: int = _setting(1024, _whole(1, 65_536), "Images in one batch.")
-    max_slots: int = _setting(20_000, _whole(1, 1_000_000), "Slots of one pool.")
-    max_archive_bytes: int = _setting(4096 * MIB, _whole(1024, 2**40), "Bytes of a pool's zip, packed and unpacked.")
-    bus_versions: int = _setting(5, _whole(1, 1000), "Versions of a bus that are kept.")
+    max_gates: int = _setting(1000, values.whole(1, 100_000), "Waiting gates of one process.")
+    max_image_bytes: int = _setting(256 * MIB, values.whole(1024, 2**33), "Bytes of one encoded image from outside.")
+    max_pixels: int = _setting(
+        64_000_000, values.whole(1, 2**31), "Pixels of one image from outside, before it is decoded."
+    )
+    max_frames: int = _setting(1024, values.whole(1, 65_536), "Images in one batch.")
+    max_slots: int = _setting(20_000, values.whole(1, 1_000_000), "Slots of one pool.")
+    max_archive_bytes: int = _setting(
+        4096 * MIB, values.whole(1024, 2**40), "Bytes of a pool's zip, packed and unpacked."
+    )
+    bus_versions: int = _setting(5, values.whole(1, 1000), "Versions of a bus that are kept.")
     version_grace: float = _setting(
-        600.0, _seconds(1, 604_800), "Seconds for which a dropped bus version can still be read."
+        600.0, values.seconds(1, 604_800), "Seconds for which a dropped bus version can still be read."
     )
     compression: str = _setting(
         "stored",
-        _choice("stored", "fast", "small"),
+        values.choice("stored", "fast", "small"),
         "PNG frames in the store: stored (fastest on a local network), fast (deflate level 1) or small (level 6).",
     )
     tokens: tuple[Token, ...] = _setting(
         (),
-        _tokens,
+        values.tokens,
         "Accepted bearer tokens as role:name:sha256, with commas between. Empty: none is asked for.",
     )
     allowed_hosts: tuple[str, ...] = _setting(
         (),
-        _hosts,
+        values.hosts,
         "Host names besides localhost, this machine's name and plain IP addresses, e.g. of a proxy.",
     )
     public_url: str = _setting(
         "",
-        setting_values.public_url,
+        values.public_url,
         "Where people open the broker's page, e.g. https://gates.example.org/farm/. Messages link to it.",
     )
     notify: tuple[str, ...] = _secret_setting(
         (),
-        setting_values.targets,
+        values.targets,
         "Who is told of gates: webhook URLs with commas between, FORM+https://… with json, discord, slack, telegram or"
         " ntfy. Secret.",
     )
     notify_secret: str = _secret_setting(
-        "", setting_values.secret, "Signs what goes to json webhooks, e.g. `openssl rand -hex 32`."
+        "", values.secret, "Signs what goes to json webhooks, e.g. `openssl rand -hex 32`."
     )
     notify_events: tuple[str, ...] = _setting(
         ("opened", "orphaned"),
-        setting_values.events,
+        values.events,
         "What is told: opened, waiting (for GATEBUS_NOTIFY_AFTER seconds), orphaned, deadline (it decided).",
     )
     notify_after: float = _setting(
-        600.0, _seconds(1, 604_800), "Seconds after which a gate that nobody decided is told of again, as waiting."
+        600.0,
+        values.seconds(1, 604_800),
+        "Seconds after which a gate that nobody decided is told of again, as waiting.",
     )
     notify_every: float = _setting(
         30.0,
-        _seconds(0.1, 86_400),
+        values.seconds(0.1, 86_400),
         "Seconds from one message to a target to the next; what happens between is gathered.",
     )
     trusted_proxies: tuple[Network, ...] = _setting(
         (),
-        _networks,
+        values.networks,
         "Addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host count. Empty: nobody's.",
     )
     rate_limit: int = _setting(
-        500, _whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
+        500, values.whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
     )
 
     @classmethod
@@ -322,15 +184,15 @@ class Settings:
         for variable, value in environ.items():
             if variable.startswith(PREFIX):
                 given[variable[len(PREFIX) :].lower()] = (variable, value)
-        values = {}
+        checked = {}
         for key, (where, value) in given.items():
             if key not in known:
                 raise InvalidSetting(f"{where} is no setting; there are: {', '.join(sorted(known))}", setting=key)
             try:
-                values[key] = known[key].metadata["parse"](value)
+                checked[key] = known[key].metadata["parse"](value)
             except ValueError as error:
                 raise InvalidSetting(f"{where} must be {error}", setting=key) from None
-        settings = cls(**values)
+        settings = cls(**checked)
         if settings.lease < 3 * settings.tick:
             raise InvalidSetting("GATEBUS_LEASE must be at least three times GATEBUS_TICK", setting="lease")
         return settings

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from gates.errors import InvalidInput
-from gates.settings import Token
+from gates.setting_values import Token
 from gates.store import Store
 
 from .. import logs

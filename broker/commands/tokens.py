@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gates.settings import ROLES, Token
+from gates.setting_values import ROLES, Token
 
 from ..access import Access
 from ..tokens import TokenFile, entry

@@ -12,7 +12,8 @@ from multidict import CIMultiDict
 from gates.errors import Forbidden, InvalidSetting, TooMany, Unauthorized, WrongHost
 from gates.guard import Guard
 from gates.limits import MAX_CALLERS, Guesses, Rate
-from gates.settings import Settings, Token
+from gates.setting_values import Token
+from gates.settings import Settings
 
 # The SHA-256 of "open sesame".
 ANNA = Token("decide", "anna", "41ef4bb0b23661e66301aac36066912dac037827b4ae63a7b1165a5aa93ed4eb")

@@ -13,7 +13,8 @@ import pytest
 
 from gates.api import TABLE
 from gates.guard import CONTENT_TYPES
-from gates.settings import Settings, Token
+from gates.setting_values import Token
+from gates.settings import Settings
 
 SECRET = {role: f"marker-secret-{role}-0123456789abcdef" for role in ("view", "decide", "admin", "instance")}
 TOKENS = tuple(Token(role, f"{role}-bot", hashlib.sha256(text.encode()).hexdigest()) for role, text in SECRET.items())

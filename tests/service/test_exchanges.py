@@ -24,7 +24,8 @@ from broker.app import make_app
 from broker.exchanges import Running, framed
 from broker.metrics import METRICS, Metrics
 from gates.guard import Guard
-from gates.settings import Settings, Token
+from gates.setting_values import Token
+from gates.settings import Settings
 from gates.store import open_store
 from tests.service.processes import QUICK, ROOT, Broker, Command, Studio, until
 

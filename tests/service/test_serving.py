@@ -14,7 +14,8 @@ from redis_server import RedisServer
 
 from broker.app import check_host, is_loopback, make_app
 from gates.errors import InvalidSetting
-from gates.settings import Settings, Token
+from gates.setting_values import Token
+from gates.settings import Settings
 from tests.service.processes import LIMIT, Broker, Command, Gatebus, Studio, refused, until
 
 
