@@ -132,8 +132,7 @@ def framed(guard: Guard, metrics: Metrics, running: Running, prefix: str = "") -
         route = named(http)
         method = http.method if http.method in METHODS else "OTHER"
         metrics.exchanged(route, method, status, timed)
-        if DECISION in http:
-            kind, taken = http[DECISION]
+        for kind, taken in http.get(DECISION, ()):
             metrics.decided(kind, taken)
         level = logging.DEBUG if route in QUIET and status < 500 else logging.INFO
         if log.isEnabledFor(level):

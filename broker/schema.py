@@ -98,6 +98,7 @@ def _kind_schema(field: Field) -> dict[str, Any]:
         "name": dict(NAME),
         "file": dict(SLOT_FILE),
         "files": {"type": "array", "items": SLOT_FILE, "minItems": 1, "uniqueItems": True},
+        "gates": {"type": "array", "items": GATE_ID, "minItems": 1, "maxItems": field.high, "uniqueItems": True},
         "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "bytes": {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"},
         # NUL is refused: it ends the text for too many readers.

@@ -21,7 +21,8 @@ REPEAT = 2.0
 REPEAT_PAUSE = 0.1
 
 DECISION = exchange_key("gatebus_decision", tuple)
-"""Where an exchange keeps (kind of the gate, route in digits or ``cancel``), for a server that counts them."""
+"""Where an exchange keeps what it decided, for a server that counts: (kind of the gate, route in digits or
+``cancel``) of each."""
 
 
 async def get_gate(call: Call) -> web.Response:
@@ -86,25 +87,27 @@ async def delete_mask(call: Call) -> web.Response:
 async def route_gate(call: Call) -> web.Response:
     """Decides the gate: it takes the route; the first decision wins."""
     fields = await call.fields()
-    by, text, id = _by(call, fields["by"]), fields["text"], fields["decision_id"]
-    return await _decide(call, make_decision("route", fields["route"], by, text, id, call.where))
+    by, text, id = decider(call, fields["by"]), fields["text"], fields["decision_id"]
+    decision = make_decision("route", fields["route"], by, text, id, call.where)
+    return await call.answer((await decide(call, call.path["gate_id"], decision)).to_json())
 
 
 async def cancel_gate(call: Call) -> web.Response:
     """Decides the gate: its prompt is stopped."""
     fields = await call.fields()
-    by, id = _by(call, fields["by"]), fields["decision_id"]
-    return await _decide(call, make_decision("cancel", by=by, id=id, where=call.where))
+    decision = make_decision("cancel", by=decider(call, fields["by"]), id=fields["decision_id"], where=call.where)
+    return await call.answer((await decide(call, call.path["gate_id"], decision)).to_json())
 
 
-async def _decide(call: Call, decision: Decision) -> web.Response:
+async def decide(call: Call, gate_id: str, decision: Decision) -> Gate:
     """Makes the decision; repeats it while its outcome is unknown, which its id makes safe."""
     end = time.monotonic() + REPEAT
     while True:
         try:
-            gate = await call.run(call.store.gates.decide, call.path["gate_id"], decision)
-            call.http[DECISION] = (gate.kind, str(decision.route) if decision.kind == "route" else decision.kind)
-            return await call.answer(gate.to_json())
+            gate = await call.run(call.store.gates.decide, gate_id, decision)
+            made = (gate.kind, str(decision.route) if decision.kind == "route" else decision.kind)
+            call.http[DECISION] = (*call.http.get(DECISION, ()), made)
+            return gate
         except StoreUnavailable as error:
             if time.monotonic() + REPEAT_PAUSE > end:
                 raise StoreUnavailable(
@@ -115,7 +118,7 @@ async def _decide(call: Call, decision: Decision) -> web.Response:
         await asyncio.sleep(REPEAT_PAUSE)
 
 
-def _by(call: Call, given: str) -> str:
+def decider(call: Call, given: str) -> str:
     """Who decides: the token's name when tokens are used, else what the caller says."""
     return call.caller.name or given
 
@@ -130,8 +133,9 @@ def _no_mask(gate_id: str) -> NotFound:
 
 _PATH = "/gatebus/gates/{gate_id}"
 _FRAME = Field("frame", "int", "From 0.", default=0, high=999_999)
-_BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
-_DECISION_ID = Field(
+ROUTE = Field("route", "int", "1 to the gate's number of routes.", required=True, low=1, high=MAX_ROUTES)
+BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
+GIVEN_ID = Field(
     "decision_id",
     "text",
     "1 to 64 of A-Z a-z 0-9 _ : -, made by the caller: a repeat is then safe.",
@@ -156,12 +160,12 @@ ROUTES = [
         # A text of 16,384 characters may be six bytes each, escaped.
         body_limit=JSON_LIMIT + 6 * TEXT_LIMIT,
         fields=(
-            Field("route", "int", "1 to the gate's number of routes.", required=True, low=1, high=MAX_ROUTES),
+            ROUTE,
             Field("text", "text", "A text that goes with the decision.", default="", limit=TEXT_LIMIT),
-            _BY,
-            _DECISION_ID,
+            BY,
+            GIVEN_ID,
         ),
         answer=Gate,
     ),
-    Route("POST", f"{_PATH}/cancel", cancel_gate, role="decide", body="json", fields=(_BY, _DECISION_ID), answer=Gate),
+    Route("POST", f"{_PATH}/cancel", cancel_gate, role="decide", body="json", fields=(BY, GIVEN_ID), answer=Gate),
 ]

@@ -40,8 +40,8 @@ class Field:
 
     name: str
     kind: str
-    """``int``, ``text``, ``flag``, ``name``, ``file``, ``files`` (a list without repeats), ``ints``,
-    ``digest`` (SHA-256 in hex) or ``bytes`` (an uploaded file, in forms only)."""
+    """``int``, ``text``, ``flag``, ``name``, ``file``, ``files`` and ``gates`` (lists without repeats, of slots'
+    files or of gates' ids), ``ints``, ``digest`` (SHA-256 in hex) or ``bytes`` (an uploaded file, in forms only)."""
     about: str
     required: bool = False
     default: Any = None
@@ -71,6 +71,11 @@ class Field:
             if not files or len(set(files)) != len(files):
                 raise InvalidInput(f"{self.name} must name at least one file, and each one once", what=self.name)
             return files
+        if self.kind == "gates":
+            ids = [check_gate_id(entry) for entry in self._list(value)]
+            if not 1 <= len(set(ids)) == len(ids) <= self.high:
+                raise InvalidInput(f"{self.name} must name 1 to {self.high} gates, and each one once", what=self.name)
+            return ids
         if self.kind == "ints":
             return [self._whole(entry) for entry in self._list(value)]
         if self.kind == "flag":

@@ -75,7 +75,8 @@ async def test_a_repeat_of_a_decision_is_a_success(host: Any) -> None:
     body = {"route": 2, "decision_id": "me:1"}
     first = await host.post(f"/gatebus/gates/{gate_id}/route", body)
     again = await host.post(f"/gatebus/gates/{gate_id}/route", body)
-    assert first == again
+    # Not the whole gate: its image may have been stored in between.
+    assert first["decision"] == again["decision"]
     assert again["decision"]["id"] == "me:1"
 
 
