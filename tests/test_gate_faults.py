@@ -17,8 +17,9 @@ from redis_server import RedisServer
 from gates.connection import Connection
 from gates.decisions.file import FileLog
 from gates.errors import AlreadyDecided, GateNotFound, StoreUnavailable
-from gates.gate.record import Gate, make_decision
+from gates.gate.record import Decision, Gate, make_decision
 from gates.gate.redis import RedisGates
+from gates.gate.redis_steps import GateSteps
 from gates.keys import Keys
 from gates.listener import Listener
 from gates.settings import Settings
@@ -145,6 +146,36 @@ def patiently(step: Callable[[], T], seconds: float = 60, also: type[Exception] 
         except (StoreUnavailable, also):
             assert time.monotonic() < deadline, "the store did not come back"
             time.sleep(0.05)
+
+
+def test_deadlines_that_pass_while_redis_is_away_are_tried_once_a_tick_and_kept_where_that_can_be(
+    own_redis: RedisServer, processes: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: dict[str, int] = defaultdict(int)
+    decide = GateSteps.decide
+
+    def counted(steps: GateSteps, gate_id: str, decision: Decision) -> Gate:
+        tried[gate_id] += 1
+        return decide(steps, gate_id, decision)
+
+    monkeypatch.setattr(GateSteps, "decide", counted)
+    owner = processes("owner")
+    known = [owner.open(gate(timeout_route=2), PREVIEW, timeout=1.0) for _ in range(2)]
+    own_redis.kill()
+    alone = owner.open(gate(timeout_route=1), PREVIEW, timeout=1.0)
+    # It needs no Redis, whatever becomes of those before it.
+    decision = alone.wait(10)
+    assert decision is not None
+    assert (decision.route, decision.by) == (1, "deadline")
+    eventually(lambda: tried)
+    began = time.monotonic()
+    time.sleep(2)
+    # A tick is at least 0.35 s.
+    assert 1 <= sum(tried.values()) <= len(known) * ((time.monotonic() - began) / 0.35 + 2)
+    assert all(waiter.decision is None for waiter in known)
+    own_redis.start()
+    assert [getattr(waiter.wait(10), "route", None) for waiter in known] == [2, 2]
+    assert owner.decide(alone.gate.id, decision).decision == decision
 
 
 def test_a_gate_opened_while_redis_is_dead_waits_here_and_is_announced_when_it_is_back(

@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..decisions.record import LogWriter
-from ..errors import Conflict, GateBusy, GateNotFound, StoreUnavailable, TooLarge
+from ..errors import GateBusy, StoreUnavailable, TooLarge
 from . import steps
 from .blobs import GateBlobs
+from .deadlines import Deadlines
 from .fields import from_fields, to_fields
 from .keeping import Keeping
 from .record import Decision, Gate
@@ -42,10 +43,9 @@ class OwnedGates:
         self._settings = redis.settings
         self._owner = owner
         self._waiting: dict[str, RedisWaiting] = {}
-        self._timed: dict[str, RedisWaiting] = {}
-        """Those of them that have a deadline."""
         self._closing: dict[str, tuple[RedisWaiting, str]] = {}
         self.keeping = Keeping(redis, blobs)
+        self._deadlines = Deadlines(self.decide)
         self._sweeper = Sweeper(redis, self.keeping.expire)
         self._epoch = ""
         self._epoch_changed = -ANNOUNCE_AGAIN
@@ -85,8 +85,8 @@ class OwnedGates:
                 )
             # Before the record exists: a decision made in the same moment must find its waiter.
             self._waiting[gate.id] = waiting
-            if timeout > 0:
-                self._timed[gate.id] = waiting
+        if timeout > 0:
+            self._deadlines.add(waiting)
         try:
             self._announce(waiting)
         except StoreUnavailable as error:
@@ -123,7 +123,7 @@ class OwnedGates:
         """Waits on it no more."""
         with self._lock:
             self._waiting.pop(waiting.gate.id, None)
-            self._timed.pop(waiting.gate.id, None)
+        self._deadlines.remove(waiting.gate.id)
 
     def decide(self, waiting: RedisWaiting, decision: Decision) -> Gate:
         """Makes the decision about a gate of this process, which so learns of it without a look."""
@@ -172,8 +172,8 @@ class OwnedGates:
         """Ends the gate as soon as Redis answers."""
         with self._lock:
             self._waiting.pop(waiting.gate.id, None)
-            self._timed.pop(waiting.gate.id, None)
             self._closing[waiting.gate.id] = (waiting, outcome)
+        self._deadlines.remove(waiting.gate.id)
         self._wake.set()
 
     def painted_mask(self, gate_id: str, token: str) -> bytes:
@@ -184,7 +184,7 @@ class OwnedGates:
     def _run(self) -> None:
         next_tick = 0.0
         while not self._closed.is_set():
-            self._wake.wait(max(0.0, min(next_tick, self._nearest_deadline()) - time.monotonic()))
+            self._wake.wait(max(0.0, min(next_tick, self._deadlines.nearest()) - time.monotonic()))
             self._wake.clear()
             with self._lock:
                 everything = self._look_at_all or time.monotonic() >= next_tick
@@ -193,11 +193,12 @@ class OwnedGates:
             if everything:
                 # Instances that were started together must not look together for ever.
                 next_tick = time.monotonic() + self._settings.tick * random.uniform(0.7, 1.3)
+                self._deadlines.next_tick()
             _logged(self._withdraw_all)
             _logged(self._look, hints)
             if everything:
                 _logged(self._look, None)
-            _logged(self._decide_deadlines)
+            _logged(self._deadlines.keep)
             if everything:
                 _logged(self._sweeper.sweep, self.all().keys())
         _logged(self._withdraw_all)
@@ -314,26 +315,6 @@ class OwnedGates:
                 waiting.see(from_fields(gate_id, row))
             if code == "OK":
                 self.keeping.expire(waiting.gate)
-
-    def _with_deadline(self) -> list[RedisWaiting]:
-        # Every decision passes here, so that gates without a deadline must cost nothing.
-        with self._lock:
-            return list(self._timed.values())
-
-    def _nearest_deadline(self) -> float:
-        left = [waiting.remaining() for waiting in self._with_deadline() if waiting.decision is None]
-        return time.monotonic() + min((seconds for seconds in left if seconds is not None), default=3600.0)
-
-    def _decide_deadlines(self) -> None:
-        for waiting in self._with_deadline():
-            remaining = waiting.remaining()
-            if waiting.decision is None and remaining is not None and remaining <= 0:
-                decision = waiting.deadline_decision()
-                try:
-                    if not waiting.decide_here(decision):
-                        self.decide(waiting, decision)
-                except (Conflict, GateNotFound) as error:
-                    log.debug("gatebus: the deadline of gate %s: %s", waiting.gate.id, error)
 
 
 def _logged(step: Callable[..., None], *arguments: Any) -> None:
