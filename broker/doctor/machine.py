@@ -86,7 +86,7 @@ def tokens(settings: Settings) -> Finding:
         return ok("tokens", "none: whoever reaches the API may do everything, so it listens on this machine only")
     named = ", ".join(f"{token.name} ({token.role})" for token in settings.tokens)
     if not any(token.role in ("decide", "admin") for token in settings.tokens):
-        return warning("tokens", f"{named}: nobody may decide", "gatebus token create decide NAME")
+        return warning("tokens", f"{named}: nobody may decide", "gatebus token create --role decide --name NAME")
     return ok("tokens", named)
 
 
