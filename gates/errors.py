@@ -13,19 +13,23 @@ Each class is one sentence, knows its HTTP status and its ``type`` in a JSON ans
     │   ├── BusNotFound                  404  bus_not_found
     │   ├── PoolNotFound                 404  pool_not_found
     │   ├── InstanceNotFound             404  instance_not_found
+    │   ├── JobNotFound                  404  job_not_found
+    │   ├── BlobNotFound                 404  blob_not_found
     │   └── SlotNotFound                 404  slot_not_found
     ├── Conflict                         409  conflict
     │   ├── AlreadyDecided               409  already_decided
     │   ├── GateClosed                   409  gate_closed
     │   ├── GateBusy                     409  gate_busy
     │   ├── TakenBack                    409  taken_back
-    │   └── Fenced                       409  fenced
+    │   ├── Fenced                       409  fenced
+    │   └── JobEnded                     409  job_ended
     ├── TooLarge (ValueError)            413  too_large
     ├── WrongHost                        421  wrong_host
     ├── InvalidImage (ValueError)        422  invalid_image
     ├── TooMany                          429  too_many
     ├── StoreUnavailable (ConnectionError) 503  store_unavailable
     └── TooBusy                      503  too_busy
+        └── QueueFull                    503  queue_full
 
 A message names what was wrong and what is accepted; ``details`` carries the same as data.
 """
@@ -115,6 +119,18 @@ class InstanceNotFound(NotFound):
     type = "instance_not_found"
 
 
+class JobNotFound(NotFound):
+    """No job has that id; it may have ended and expired."""
+
+    type = "job_not_found"
+
+
+class BlobNotFound(NotFound):
+    """No bytes of that digest are kept; they may have expired."""
+
+    type = "blob_not_found"
+
+
 class SlotNotFound(NotFound):
     """The pool has no slot of that file name."""
 
@@ -153,9 +169,15 @@ class TakenBack(Conflict):
 
 
 class Fenced(Conflict):
-    """This owner lost the gate to a newer one and must not apply the decision."""
+    """This owner lost the gate or job to a newer one and must change nothing of it."""
 
     type = "fenced"
+
+
+class JobEnded(Conflict):
+    """The job has ended and takes nothing more; ``details["state"]`` is how."""
+
+    type = "job_ended"
 
 
 class TooLarge(GatebusError, ValueError):
@@ -198,3 +220,9 @@ class TooBusy(GatebusError):
 
     status = 503
     type = "too_busy"
+
+
+class QueueFull(TooBusy):
+    """As many jobs wait as the farm takes; submit it again when some have run."""
+
+    type = "queue_full"

@@ -99,6 +99,64 @@ class Keys:
         """String: who is telling the target of that gate (a lease), ``done`` when it was told; expires."""
         return f"{{{self.namespace}}}:notify:{target}:{event}:{gate_id}"
 
+    # -- jobs of the farm: in the control slot, but for their bytes ------------------------
+    def job(self, job_id: str) -> str:
+        """Hash: a job's record; expires some time after its end."""
+        return f"{{{self.namespace}}}:job:{job_id}"
+
+    @property
+    def jobs(self) -> str:
+        """Sorted set: job id by the time it was submitted (ms), of all that are remembered."""
+        return f"{{{self.namespace}}}:jobs"
+
+    @property
+    def jobs_queue(self) -> str:
+        """Sorted set: the jobs that wait, by priority and turn."""
+        return f"{{{self.namespace}}}:jobs:queue"
+
+    @property
+    def jobs_leases(self) -> str:
+        """Sorted set: job id by the end of its broker's lease (ms)."""
+        return f"{{{self.namespace}}}:jobs:lease"
+
+    @property
+    def jobs_ended(self) -> str:
+        """Sorted set: job id by the time it ended (ms); trimmed when the records expire."""
+        return f"{{{self.namespace}}}:jobs:ended"
+
+    @property
+    def jobs_waiting(self) -> str:
+        """Hash: submitter -> its jobs that wait."""
+        return f"{{{self.namespace}}}:jobs:waiting"
+
+    @property
+    def jobs_held(self) -> str:
+        """Hash: instance -> jobs that brokers hold there."""
+        return f"{{{self.namespace}}}:jobs:held"
+
+    @property
+    def jobs_places(self) -> str:
+        """Hash: instance -> ``paused`` or ``draining``, and by whom."""
+        return f"{{{self.namespace}}}:jobs:places"
+
+    @property
+    def jobs_turns(self) -> str:
+        """Hash: the turn that is served of each priority, and the last one of each submitter in it."""
+        return f"{{{self.namespace}}}:jobs:turns"
+
+    @property
+    def jobs_strays(self) -> str:
+        """Hash: prompt id -> a copy that may still run at an instance that went away (JSON)."""
+        return f"{{{self.namespace}}}:jobs:strays"
+
+    def job_result(self, digest: str) -> str:
+        """String: the job that has the result of all jobs with that digest; expires."""
+        return f"{{{self.namespace}}}:result:{digest}"
+
+    def job_blob(self, digest: str) -> str:
+        """String: the bytes of that SHA-256, of a prompt, an input or an output; expires."""
+        return f"{self.namespace}:blob:{{{digest}}}"
+
     # -- a gate's bytes: one slot per gate ------------------------------------------------
     def gate_image(self, gate_id: str, part: int) -> str:
         """String: part ``part`` (from 0) of the waiting image batch, as the codec cut it."""

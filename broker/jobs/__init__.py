@@ -1,0 +1,1 @@
+"""Jobs: prompts submitted to the farm, which survive brokers and instances."""
