@@ -28,13 +28,8 @@ LITTLE = 2 * 1024**3
 
 ALMOST_NONE = 100 * 1024**2
 
-SHOWN = (int, float, Path, type(None))
-"""Types of settings that hold no secret; texts are shown by name, below."""
-
-PLAIN = frozenset(
-    ("namespace", "instance", "instance_url", "compression", "public_url", "allowed_hosts", "notify_events")
-)
-"""Texts that hold no secret."""
+SECRET = frozenset(each.name for each in fields(Settings) if not each.repr)
+"""Settings that nobody may see; of the store's URL and the tokens a part may be seen."""
 
 
 def settings_of(access: Access, url_given: bool = False) -> tuple[Settings | None, list[Finding]]:
@@ -56,7 +51,7 @@ def settings_of(access: Access, url_given: bool = False) -> tuple[Settings | Non
             found.append(ok(f"setting.{each.name}", f"{shown} (from {source})"))
     if not found:
         found.append(ok("settings", f"all have their defaults (no {PREFIX}… variable, nothing in {access.file})"))
-    found += _permissions(access.file, settings)
+    found += _permissions(access.file, in_file)
     return settings, found
 
 
@@ -66,18 +61,20 @@ def shown_value(name: str, value: Any, settings: Settings) -> str:
         return settings.safe_url or "empty: this machine only"
     if name == "tokens":
         return ", ".join(f"{token.role}:{token.name}" for token in settings.tokens) or "none"
-    if isinstance(value, SHOWN):
-        return str(value)
-    if name in PLAIN:
-        return ", ".join(value) if isinstance(value, tuple) else str(value)
-    return f"{len(value)} entries, not shown" if isinstance(value, tuple) else "set, not shown"
+    if name in SECRET:
+        return f"{len(value)} entries, not shown" if isinstance(value, tuple) else "set, not shown"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _permissions(file: Path, settings: Settings) -> Iterator[Finding]:
+def _permissions(file: Path, content: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether others may read a file of settings that holds a secret."""
     if sys.platform != "win32" and file.is_file() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-        secret = "@" in settings.store_url or settings.tokens
+        url = str(content.get("store_url", ""))
+        secret = "@" in url or "password=" in url or any(content.get(name) for name in ("tokens", *SECRET))
         if secret:
-            yield warning("settings.file", f"others on this machine may read {file}", f"chmod 600 '{file}'")
+            yield warning(
+                "settings.file", f"others on this machine may read the secrets in {file}", f"chmod 600 '{file}'"
+            )
 
 
 def tokens(settings: Settings) -> Finding:

@@ -19,6 +19,7 @@ import pytest
 import redis as redis_module
 from redis_server import RedisServer, free_port
 
+from broker.access import Access
 from broker.doctor import machine, rights
 from broker.doctor import redis as redis_side
 from broker.pack import Pack
@@ -119,7 +120,7 @@ def test_every_command_that_is_used_is_tried() -> None:
         path.read_text(encoding="utf-8")
         for folder in ("gates", "broker")
         for path in (ROOT / folder).rglob("*.py")
-        if "doctor" not in path.parts and "demo" not in path.parts
+        if not {"doctor", "demo", "client"} & set(path.relative_to(ROOT).parts)
     ]
     tried = {command[0] for command in (*rights.COMMANDS, *rights.BESIDES)}
     in_scripts = {
@@ -207,6 +208,35 @@ def test_settings_are_told_with_their_source_and_without_secrets(
     assert "chmod 600" in found["settings.file"]["mend"]
     assert "setting.lease" not in found
     assert look(gatebus, "--url", own_redis.url)[1]["setting.store_url"]["text"].endswith("(from --url)")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"notify": [f"json+https://example.org/{SECRET}"]}, True),
+        ({"notify_secret": "s" * 16}, True),
+        ({"tokens": [f"view:anna:{'0' * 64}"]}, True),
+        ({"store_url": f"redis://:{SECRET}@127.0.0.1:1/0"}, True),
+        ({"store_url": f"redis://127.0.0.1:1/0?password={SECRET}"}, True),
+        ({"store_url": "redis://127.0.0.1:1/0", "notify": [], "trusted_proxies": ["10.0.0.0/8"]}, False),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_file_that_others_may_read_is_a_warning_when_it_holds_any_secret(
+    own_home: Path, content: dict[str, object], told: bool
+) -> None:
+    file = own_home / ".local" / "share" / "gatebus" / "settings.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    file.chmod(0o644)
+    _, found = machine.settings_of(Access())
+    shown = {finding.check: finding.text for finding in found}
+    assert ("settings.file" in shown) == told
+    assert SECRET not in str(shown)
+    if "trusted_proxies" in content:
+        assert "10.0.0.0/8" in shown["setting.trusted_proxies"]
+    file.chmod(0o600)
+    assert "settings.file" not in {finding.check for finding in machine.settings_of(Access())[1]}
 
 
 def test_no_value_of_a_setting_that_may_be_secret_is_shown() -> None:
