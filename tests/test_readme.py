@@ -13,17 +13,22 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from PIL import Image
 from redis_server import RedisServer
 
 from broker import bootstrap, cli
+from broker.doctor import rights
+from broker.metrics import Metrics
 from gates import codec, errors
 from gates.api import TABLE, Route
 from gates.gate.record import Gate
+from gates.instances.record import Instance
 from gates.settings import Settings
 from gates.store import open_store
+from tests.service.processes import Command, Studio
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,12 +113,135 @@ def test_every_command_is_in_the_table() -> None:
     assert shown == set(cli.cli.commands)
     options = set(re.findall(r"--[a-z][a-z-]*", section("## The command")))
     known = {name for command in cli.cli.commands.values() for name in _options(command)} | set(_options(cli.cli))
-    assert options <= known
+    assert options <= known | {"--help"}
 
 
 def _options(command: object) -> list[str]:
     below = [name for each in getattr(command, "commands", {}).values() for name in _options(each)]
     return below + [name for parameter in command.params for name in parameter.opts]  # type: ignore[attr-defined]
+
+
+def calls() -> Iterator[list[str]]:
+    """The words behind ``gatebus`` of every call that the README shows, in blocks and in lines of text."""
+    blocks = "\n".join(re.findall(r"^ *```\w*\n(.*?)^ *```", README, re.MULTILINE | re.DOTALL))
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^ *```.*?^ *```", "", README, flags=re.MULTILINE | re.DOTALL))
+    for text in [*blocks.splitlines(), *inline]:
+        match = re.match(r"\s*(?:[A-Z_]+=\S+ )*gatebus ([a-z-].*)", text)
+        nested = re.findall(r"\$\(gatebus ([^)]*)\)", text)
+        yield from (shlex.split(words, comments=True) for words in ([match[1]] if match else []) + nested)
+
+
+def test_every_shown_call_of_the_command_is_one_that_exists() -> None:
+    shown = list(calls())
+    assert len(shown) > 40
+    for words in shown:
+        at: click.Command = cli.cli
+        known = set(_options(cli.cli))
+        for word in words:
+            if isinstance(at, click.Group) and word in at.commands:
+                at = at.commands[word]
+                known |= {name for parameter in at.params for name in parameter.opts}
+            elif word.startswith("--"):
+                assert word in known, words
+        # No word that is no command: a group takes nothing but one of its commands.
+        if words[-1] != "…":
+            assert at is not cli.cli, words
+            assert not isinstance(at, click.Group) or words[-1] == at.name, words
+
+
+def test_every_setting_and_variable_that_is_named_exists() -> None:
+    named = set(re.findall(r"\bGATEBUS_[A-Z_]+\b", README))
+    assert named - {variable for variable, _, _ in Settings.describe()} == set()
+    composition = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    assert {name for name in re.findall(r"\bREDIS_[A-Z_]+\b", README) if name not in composition} == set()
+
+
+def test_every_link_inside_leads_somewhere_and_every_picture_is_there() -> None:
+    text = re.sub(r"^ *```.*?^ *```", "", README, flags=re.MULTILINE | re.DOTALL)
+    anchors = {
+        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    links = re.findall(r"\]\(#([^)]+)\)", text)
+    assert links
+    assert set(links) <= anchors
+    pictures = [*re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text), *re.findall(r'<img src="([^"]+)"', text)]
+    assert len(pictures) == 4
+    for picture in pictures:
+        with Image.open(ROOT / picture) as opened:
+            assert opened.format == "WEBP"
+        assert (ROOT / picture).stat().st_size <= 90_000
+
+
+def test_the_keys_are_those_of_the_pages_own_help() -> None:
+    def pairs(heading: str) -> list[tuple[str, str]]:
+        return [(key.strip("`"), does) for key, does in rows(section(heading))]
+
+    def text(area: str, name: str) -> str:
+        found = re.search(
+            rf"^    {name}: \"(.+)\",$", (page / "texts" / f"{area}.mjs").read_text("utf-8"), re.MULTILINE
+        )
+        assert found, (area, name)
+        return found[1]
+
+    page = ROOT / "web" / "page"
+    inbox = re.findall(
+        r'\{ key: "([^"]+)", does: t\("(\w+)\.(\w+)"\) \}', (page / "inbox.mjs").read_text(encoding="utf-8")
+    )
+    assert len(inbox) > 5
+    assert pairs("### Keys of the inbox") == [(key, text(area, name)) for key, area, name in inbox]
+    source = (page / "gate-screen-keys.mjs").read_text(encoding="utf-8")
+    listed = re.search(r"const keys = \[(.*?)\n  \];", source, re.DOTALL)
+    assert listed
+    screen = re.findall(r'\["([^"]+)", "(\w+)"\]', listed[1])
+    assert len(screen) > 10
+    assert pairs("### Keys of one gate") == [(key, text("screenkeys", name)) for key, name in screen]
+
+
+def test_the_metrics_are_those_that_prometheus_reads() -> None:
+    metrics = Metrics()
+    metrics.exchanged("/", "GET", 200, 0.1)
+    metrics.decided("image", "1")
+    metrics.notified("json", True)
+    answer = metrics.render(0, {"waiting": 1}).decode()
+    shown = [row[0].strip("`") for row in rows(section("## Operating the broker").replace("  |", "|"))]
+    assert len(shown) == 7
+    assert [name for name in shown if not re.search(rf"^{name}(_bucket)?[{{ ]", answer, re.MULTILINE)] == []
+
+
+def test_the_smallest_account_is_the_one_that_the_doctor_names() -> None:
+    (line,) = [line for line in fenced(section("## Operating Redis")) if "ACL" in line]
+    words = shlex.split(line)
+    assert words[:6] == ["redis-cli", "ACL", "SETUSER", "gatebus", "on", ">PASSWORD"]
+    assert words[6:] == rights.needed("gatebus").split()
+
+
+@pytest.mark.redis
+def test_the_example_of_the_client_runs_as_it_stands(redis_server: RedisServer, tmp_path: Path) -> None:
+    example = re.search(r"^```python\n(.*?)^```", section("## Python client"), re.MULTILINE | re.DOTALL)
+    assert example is not None
+    store = open_store(Settings(store_url=redis_server.url), tmp_path / "disk", tmp_path / "state")
+    broker = Command(["--url", redis_server.url, "serve", "--port", "0"], {"HOME": str(tmp_path)})
+    try:
+        waiter = Studio(store, redis_server.url).open_gate(labels=("keep", "redo"))
+        waiter.store_image(codec.encode(np.full((1, 6, 8, 3), 0.5, np.float32), "png"))
+        url = broker.line(r"http://\S+")[0]
+        assert "http://127.0.0.1:8787" in example[1]
+        program = example[1].replace("http://127.0.0.1:8787", url)
+        path = os.pathsep.join([str(ROOT), str(ROOT / "broker" / "client")])
+        environ = {**os.environ, "PYTHONPATH": path}
+        command = [sys.executable, "-c", program]
+        answer = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout == "portrait ('keep', 'redo')\n"
+        with Image.open(tmp_path / "gate.png") as picture:
+            assert picture.size == (8, 6)
+        decision = store.gates.get(waiter.gate.id).decision
+        assert decision is not None
+        assert (decision.route, decision.by, decision.text) == (1, "agent", "by its shape")
+    finally:
+        broker.end()
+        store.close()
 
 
 def test_the_two_commands_are_what_the_bootstrap_does() -> None:
@@ -180,6 +308,7 @@ def shell(redis_server: RedisServer, tmp_path: Path) -> Iterator[object]:
     ended = store.gates.open(Gate(id=uuid.uuid4().hex), codec.preview_jpeg(image))
     ended.close("interrupted")
     store.buses.publish("cp1", image, mask)
+    store.instances.announce(Instance(name="studio", url="http://studio:8188"))
     store.pools.add("faces", [(codec.encode_png(np.zeros((6, 8, 3), np.uint8)), "smile")])
     environ = {**os.environ, "PATH": f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -217,6 +346,10 @@ PROMISED = {
     "> img_0001.png": ["PNG RGB 8x6"],
     "XREVRANGE": ["gate", "faces"],
     "XREVRANGE '{gatebus}:decisions'": ["kind\nend\n", "outcome\ninterrupted\n", "ENDED"],
+    "XLEN": ["1\n"],
+    "HMGET '{gatebus}:gate:": ["waiting\n"],
+    "ZRANGE '{gatebus}:instances' 0 -1 WITHSCORES": ["\n"],
+    "{gatebus}:instance:$(": ["name\nstudio\n", "url\nhttp://studio:8188\n"],
 }
 
 
