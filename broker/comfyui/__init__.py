@@ -1,0 +1,1 @@
+"""One ComfyUI server, its client and its workflow templates."""
