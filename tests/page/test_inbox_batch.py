@@ -9,6 +9,8 @@ import pytest
 from gates.gate.record import make_decision
 from tests.page.broker_page import BrokerPage
 
+desktop = pytest.mark.parametrize("variant", ["desktop"], indirect=True)
+
 
 def select(broker_page: BrokerPage, *titles: str) -> None:
     for title in titles:
@@ -58,7 +60,7 @@ def test_what_is_held_together_is_undone_together(broker_page: BrokerPage) -> No
     page.get_by_role("button", name="Route 2").click()
     page.get_by_text("2 gates go to keep in").wait_for()
     broker_page.screenshot("batch-held")
-    page.locator(".gi-batch").get_by_role("button", name="Undo").click()
+    page.locator(".gb-batch").get_by_role("button", name="Undo").click()
     page.get_by_text("2 gates wait on; nothing was sent").wait_for()
     page.wait_for_timeout(300)
     assert [broker_page.store.gates.get(waiter.gate.id).decision for waiter in waiters] == [None] * 3
@@ -143,7 +145,108 @@ def test_what_did_not_arrive_is_told_and_sent_again(broker_page: BrokerPage) -> 
     page.locator(".gi-batch .gi-route", has_text="keep").click()
     page.get_by_role("button", name="Route 2").click()
     page.get_by_text("2 not sent: away").wait_for()
+    broker_page.screenshot("batch-unknown")
     page.unroute("**/route")
-    page.get_by_role("button", name="Try again").click()
+    page.locator(".gb-batch").get_by_role("button", name="Try again").click()
     page.get_by_text("2 routed to keep").wait_for()
     assert [bool(waiter.decision) for waiter in waiters] == [True, True, False]
+
+
+def hold_together(broker_page: BrokerPage, count: int) -> list[Any]:
+    """That many gates, all of them held for long."""
+    broker_page.goto("#/buses")
+    broker_page.set(hold=60)
+    broker_page.reload()
+    waiters = open_gates(broker_page, count)
+    page = broker_page.page
+    select(broker_page, "gate0")
+    page.get_by_role("button", name=f"Select all {count}").click()
+    page.locator(".gi-batch .gi-route", has_text="redo").click()
+    page.get_by_role("button", name=f"Route {count}").click()
+    page.get_by_text(f"{count} gates go to redo in").wait_for()
+    return waiters
+
+
+def test_what_is_held_together_is_seen_and_undone_at_every_place(broker_page: BrokerPage) -> None:
+    waiters = hold_together(broker_page, 3)
+    page = broker_page.page
+    page.goto(f"{broker_page.url}/#/gates/{waiters[0].gate.id}")
+    page.locator(".gs").wait_for()
+    broker_page.screenshot("batch-on-the-screen")
+    page.goto(f"{broker_page.url}/#/pools")
+    if broker_page.touch:
+        page.locator(".gb-batch").get_by_role("button", name="Undo").tap()
+    else:
+        page.keyboard.press("u")
+    page.get_by_text("3 gates wait on; nothing was sent").wait_for()
+    assert not any(waiter.decision for waiter in waiters)
+
+
+@desktop
+def test_a_page_that_is_closed_sends_what_it_holds_together(broker_page: BrokerPage) -> None:
+    waiters = hold_together(broker_page, 300)
+    other = broker_page.page.context.new_page()
+    broker_page.page.close(run_before_unload=True)
+    broker_page.page = other
+    broker_page.until(lambda: all(waiter.decision for waiter in waiters), "all decisions")
+    assert {waiter.decision.route for waiter in waiters} == {2}
+
+
+@desktop
+def test_a_page_that_is_reloaded_sends_what_it_holds_together_once(broker_page: BrokerPage) -> None:
+    waiters = hold_together(broker_page, 3)
+    broker_page.reload()
+    broker_page.until(lambda: all(waiter.decision for waiter in waiters), "all decisions")
+    broker_page.until(lambda: broker_page.page.evaluate("sessionStorage.getItem('gatebus.batches')") is None)
+    log = broker_page.page.evaluate("fetch('gatebus/decisions').then(answer => answer.json())")
+    assert sorted(each["gate"] for each in log["decisions"]) == sorted(waiter.gate.id for waiter in waiters)
+
+
+@desktop
+def test_a_tab_that_crashed_goes_on_with_what_it_held_together(broker_page: BrokerPage) -> None:
+    waiters = hold_together(broker_page, 3)
+    page = broker_page.page
+    kept = page.evaluate("sessionStorage.getItem('gatebus.batches')")
+    # What a crash leaves: the tab's storage, and nothing sent.
+    page.keyboard.press("u")
+    page.locator(".gb-batch").wait_for(state="detached")
+    page.evaluate("kept => sessionStorage.setItem('gatebus.batches', kept)", kept)
+    broker_page.reload()
+    page.get_by_text("3 gates go to redo in").wait_for()
+    page.locator(".gb-batch").get_by_role("button", name="Send now").click()
+    broker_page.until(lambda: all(waiter.decision for waiter in waiters), "all decisions")
+
+
+@desktop
+def test_another_choice_about_one_of_many_takes_it_out_and_two_batches_go_their_own_ways(
+    broker_page: BrokerPage,
+) -> None:
+    waiters = hold_together(broker_page, 4)
+    page = broker_page.page
+    select(broker_page, "gate0", "gate1")
+    page.locator(".gi-batch .gi-route", has_text="keep").click()
+    page.get_by_role("button", name="Route 2").click()
+    page.get_by_text("2 gates go to keep in").wait_for()
+    page.get_by_text("2 gates go to redo in").wait_for()
+    page.goto(f"{broker_page.url}/#/gates/{waiters[3].gate.id}")
+    page.wait_for_selector(f'.gs-look[data-drawn^="{waiters[3].gate.id}"]')
+    page.wait_for_timeout(320)
+    page.keyboard.press("1")
+    page.get_by_text("1 gates go to redo in").wait_for()
+    for _ in range(3):
+        page.get_by_role("button", name="Send now").first.click()
+    broker_page.until(lambda: all(waiter.decision for waiter in waiters), "all decisions")
+    assert [waiter.decision.route for waiter in waiters] == [1, 1, 2, 1]
+
+
+@desktop
+def test_what_was_sent_together_while_the_broker_was_away_goes_out_when_it_is_back(broker_page: BrokerPage) -> None:
+    waiters = hold_together(broker_page, 3)
+    broker_page.console.allow("ERR_|Failed to load")
+    broker_page.broker.stop()
+    page = broker_page.page
+    page.locator(".gb-batch").get_by_role("button", name="Send now").click()
+    page.get_by_text("3 not sent").wait_for()
+    broker_page.broker.start()
+    broker_page.until(lambda: all(waiter.decision for waiter in waiters), "all decisions")
+    page.get_by_text("3 routed to redo").wait_for()

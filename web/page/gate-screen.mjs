@@ -3,6 +3,7 @@ import { everySecond } from "../comfyui/lib/clock.mjs";
 import { addStylesheet, el, Undoing } from "../comfyui/lib/dom.mjs";
 import { isOpen, routeName } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
+import { Drafts } from "./drafts.mjs";
 import { Facts } from "./gate-screen-facts.mjs";
 import { Foot } from "./gate-screen-foot.mjs";
 import { Head } from "./gate-screen-head.mjs";
@@ -14,6 +15,7 @@ import { Strip } from "./gate-screen-strip.mjs";
 import { Tools } from "./gate-screen-tools.mjs";
 import { Walk } from "./gate-screen-walk.mjs";
 import { heldOf } from "./held-bar.mjs";
+import { ofTab } from "./storage.mjs";
 import { screen as texts } from "./texts/screen.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
@@ -25,8 +27,8 @@ const SETTLE = 300;
 
 /** Kept from one visit to the next. @type {Pictures | undefined} */
 let pictures;
-/** @type {Map<string, string>} gate id -> what was typed and not sent */
-const drafts = new Map();
+/** @type {Drafts | undefined} */
+let drafts;
 
 /** @param {Context} context @param {string[]} rest the gate's id @returns {import("./page.mjs").View} */
 export function open(context, rest) {
@@ -48,7 +50,8 @@ export class GateScreen {
     this.bar = heldOf(context);
     this.held = this.bar.decisions;
     pictures ??= new Pictures(api);
-    this.walk = new Walk(inbox, (gate) => this.held.has(gate.id) || !!decisions.of(gate.id));
+    this.drafts = drafts ??= new Drafts(ofTab);
+    this.walk = new Walk(inbox, (gate) => this.bar.has(gate.id) || !!decisions.of(gate.id));
     this.id = id;
     this.frame = 0;
     this.masked = true;
@@ -72,7 +75,7 @@ export class GateScreen {
       stop: () => void this.stop(),
       undo: () => this.bar.undo(this.id),
       takeBack: () => void this.takeBack(),
-      typed: (text) => drafts.set(this.id, text),
+      typed: (text) => this.drafts.set(this.id, text),
       left: () => this.look.stage.element.focus({ preventScroll: true }),
     });
     this.facts = new Facts(context, () => this.toggleFacts(false));
@@ -224,8 +227,8 @@ export class GateScreen {
     if (!gate || !isOpen(gate) || performance.now() - this.#since < SETTLE) return;
     // A mask that is on its way goes with the decision.
     await this.#masking;
-    const text = choice.kind === "route" ? (drafts.get(gate.id) ?? "").trim() : "";
-    if (!this.held.hold(gate, { ...choice, text })) return;
+    const text = choice.kind === "route" ? this.drafts.get(gate.id).trim() : "";
+    if (!this.bar.hold(gate, { ...choice, text })) return;
     if (this.context.settings.get("advance") && gate.id === this.id && !this.onward()) this.spoken.textContent = t("screen.allDecided");
   }
 
@@ -238,7 +241,7 @@ export class GateScreen {
   #arrive() {
     this.#since = performance.now();
     this.#missing = "";
-    this.foot.text.value = drafts.get(this.id) ?? "";
+    this.foot.text.value = this.drafts.get(this.id);
     this.walk.id = this.id;
     this.#show();
     this.#speak();
@@ -276,7 +279,7 @@ export class GateScreen {
     this.look.show(gate ?? null, this.frame, walk.ahead());
     this.strip.show(gate, this.frame);
     this.tools.show(gate, open);
-    this.foot.show(gate, held, drafts.get(this.id) ?? "");
+    this.foot.show(gate, held, this.drafts.get(this.id));
     this.facts.show(gate);
   }
 

@@ -3,7 +3,9 @@ import { everySecond } from "../comfyui/lib/clock.mjs";
 import { addStylesheet, el } from "../comfyui/lib/dom.mjs";
 import { outcomeText } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
+import { Batches } from "./batches.mjs";
 import { HeldDecisions } from "./held.mjs";
+import { ofTab } from "./storage.mjs";
 import { held as texts } from "./texts/held.mjs";
 
 /** @typedef {import("./held.mjs").Held} Held */
@@ -11,8 +13,8 @@ import { held as texts } from "./texts/held.mjs";
 
 register("held", texts);
 
-/** Decisions that are shown one by one; of more, how many. */
-const ROWS = 3;
+/** Decisions that are shown one by one until a person asks for all. */
+const ROWS = 1;
 
 /** @type {HeldBar | undefined} */
 let bar;
@@ -30,6 +32,8 @@ export function heldOf(context) {
 
 export class HeldBar {
   #key = "";
+  /** Whether all are shown. */
+  #all = false;
   /** @type {(() => void) | null} */
   #ticking = null;
 
@@ -39,12 +43,18 @@ export class HeldBar {
     addStylesheet(new URL("./held.css", import.meta.url).href);
     const channel = new BroadcastChannel("gatebus-held");
     const seconds = () => Number(settings.get("hold")) || 0;
-    this.decisions = new HeldDecisions({ decisions, feed, seconds, storage: sessionStorage, channel });
+    this.decisions = new HeldDecisions({ decisions, feed, seconds, storage: ofTab, channel });
+    this.batches = new Batches(surroundings, ofTab, channel);
     this.rows = el("div", { class: "gb-held-rows" });
+    this.more = el("button", { type: "button", class: "gb-held-more", onclick: () => this.#open(!this.#all) });
     this.spoken = el("div", { class: "gb-held-spoken", role: "status" });
-    this.element = el("section", { class: "gb-held", "aria-label": t("held.title") }, this.rows, this.spoken);
+    this.element = el("section", { class: "gb-held", "aria-label": t("held.title") }, this.more, this.rows, this.batches.element, this.spoken);
     document.body.append(this.element);
+    // What scrolls below it leaves as much room at its end.
+    const { style } = document.documentElement;
+    new ResizeObserver(() => style.setProperty("--gb-held-height", `${this.element.offsetHeight}px`)).observe(this.element);
     this.decisions.addEventListener("change", () => this.#draw());
+    this.batches.addEventListener("change", () => this.#draw());
     decisions.addEventListener("change", () => this.#draw());
     this.decisions.addEventListener("overtaken", (event) => {
       const { held, gate } = /** @type {CustomEvent} */ (event).detail;
@@ -56,15 +66,45 @@ export class HeldBar {
       toast("warn", t("held.late", { title: gate.title || t("gate.untitled") }), reason);
     });
     // Left, closed, reloaded; or put away on a phone, which may never come back to it.
-    const flush = () => this.decisions.flush();
+    const flush = () => {
+      this.decisions.flush();
+      this.batches.flush();
+    };
     window.addEventListener("pagehide", flush);
     document.addEventListener("freeze", flush);
     document.addEventListener("visibilitychange", () => document.hidden && flush());
     window.addEventListener("beforeunload", (event) => {
       // Only what can't arrive now needs the question: the rest goes out by itself.
-      if (this.decisions.all.some((held) => decisions.of(held.gateId)?.state === "unknown")) event.preventDefault();
+      const unknown = this.decisions.all.some((held) => decisions.of(held.gateId)?.state === "unknown");
+      if (unknown || this.batches.endangered) event.preventDefault();
     });
     this.#draw();
+  }
+
+  /**
+   * Holds that decision, in place of another one that is held there.
+   * @param {any} gate
+   * @param {{kind?: "route" | "cancel", route?: number, text?: string}} choice
+   * @returns {boolean} whether it is held or sent now
+   */
+  hold(gate, choice) {
+    if (!this.decisions.hold(gate, choice)) return false;
+    this.batches.drop(gate.id);
+    return true;
+  }
+
+  /** Holds that route, 0 for a stop, at all these gates. @param {any[]} gates @param {number} route @param {string} name */
+  holdAll(gates, route, name) {
+    for (const { id } of gates) {
+      this.decisions.undo(id);
+      this.batches.drop(id);
+    }
+    this.batches.begin(gates.map(({ id }) => id), route, name);
+  }
+
+  /** Whether a decision about the gate was made here and not undone. @param {string} id */
+  has(id) {
+    return this.decisions.has(id) || !!this.batches.of(id);
   }
 
   /**
@@ -73,6 +113,12 @@ export class HeldBar {
    * @returns {boolean} whether there was something
    */
   undo(gateId) {
+    const batch = this.batches.held;
+    const single = this.decisions.all.filter((held) => held.state === "held").at(-1);
+    if (!gateId && batch && batch.kept.until >= (single?.until ?? 0)) {
+      this.batches.undo(batch);
+      return true;
+    }
     const undone = this.decisions.undo(gateId);
     if (undone) {
       this.spoken.textContent = t("held.undone", { title: undone.title || t("gate.untitled") });
@@ -96,24 +142,32 @@ export class HeldBar {
 
   #draw() {
     const { all } = this.decisions;
-    const shown = all.slice(-ROWS);
-    const key = JSON.stringify([all.length, shown.map((held) => [held, this.#attempt(held)])]);
+    // What needs a person is never put away behind the others.
+    const shown = this.#all ? all : all.filter((held, at) => at >= all.length - ROWS || this.#attempt(held)?.state === "refused");
+    const key = JSON.stringify([all.length, this.#all, this.batches.all.length, shown.map((held) => [held, this.#attempt(held)])]);
     if (key === this.#key) return;
     this.#key = key;
     const focused = [...this.rows.querySelectorAll("button")].indexOf(/** @type {any} */ (document.activeElement));
     const more = all.length - shown.length;
-    this.rows.replaceChildren(
-      ...(more > 0 ? [el("p", { class: "gb-held-more" }, t("held.more", { count: more }))] : []),
-      ...shown.map((held) => this.#row(held)),
-    );
+    this.more.hidden = all.length <= ROWS || (!more && !this.#all);
+    this.more.textContent = this.#all ? t("held.fewer") : t("held.more", { count: more });
+    this.more.setAttribute("aria-expanded", String(this.#all));
+    this.rows.replaceChildren(...shown.map((held) => this.#row(held)));
     if (focused >= 0) this.rows.querySelectorAll("button")[focused]?.focus({ preventScroll: true });
-    this.element.hidden = !all.length;
+    this.element.hidden = !all.length && !this.batches.all.length;
+    if (all.length <= ROWS) this.#all = false;
     const last = all.at(-1);
     if (last?.state === "held") this.spoken.textContent = t("held.held", { route: nameOf(last), title: last.title || t("gate.untitled") });
     const counts = shown.some((held) => held.state === "held");
     if (counts) this.#ticking ??= everySecond(() => this.#count());
     else this.#ticking = (this.#ticking?.(), null);
     this.#count();
+  }
+
+  /** @param {boolean} all */
+  #open(all) {
+    this.#all = all;
+    this.#draw();
   }
 
   /** @param {Held} held */

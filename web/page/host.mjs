@@ -1,5 +1,7 @@
 /** How the broker's page reaches its server: paths are relative to the page, so any sub-path works. */
 
+import { ofBrowser } from "./storage.mjs";
+
 const TOKEN = "gatebus.token";
 
 /** The page's own place without its hash. */
@@ -11,7 +13,7 @@ export const access = new EventTarget();
 /** @type {import("../comfyui/lib/api.mjs").Host} */
 export const host = {
   url: (path) => new URL(path.replace(/^\//, ""), base).href,
-  token: () => localStorage.getItem(TOKEN) ?? "",
+  token: () => ofBrowser.getItem(TOKEN) ?? "",
   fetch: async (path, options = {}) => {
     const token = host.token?.();
     const response = await fetchAs(token ?? "", path, options);
@@ -35,6 +37,6 @@ export function fetchAs(token, path, options = {}) {
 
 /** Remembers the token in this browser; "" forgets it. @param {string} token */
 export function setToken(token) {
-  if (token) localStorage.setItem(TOKEN, token);
-  else localStorage.removeItem(TOKEN);
+  if (token) ofBrowser.setItem(TOKEN, token);
+  else ofBrowser.removeItem(TOKEN);
 }

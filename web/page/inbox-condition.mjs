@@ -6,7 +6,6 @@ import { t } from "../comfyui/lib/i18n.mjs";
  * @typedef {object} Surroundings
  * @property {import("./page.mjs").Context} context
  * @property {import("./held-bar.mjs").HeldBar} held
- * @property {import("./inbox-selected.mjs").SelectedBar} selected
  * @property {import("./inbox-order.mjs").Order} order
  * @property {import("../comfyui/lib/selection.mjs").Selection} selection
  */
@@ -16,7 +15,7 @@ import { t } from "../comfyui/lib/i18n.mjs";
  * @param {Surroundings} surroundings
  * @returns {import("./inbox-card.mjs").Condition}
  */
-export function conditionOf(id, { context, held: bar, selected, order, selection }) {
+export function conditionOf(id, { context, held: bar, order, selection }) {
   const { feed, decisions } = context;
   const gone = order.gone.has(id);
   const gate = feed.gates.get(id) ?? feed.ended.get(id) ?? order.gate(id);
@@ -28,9 +27,8 @@ export function conditionOf(id, { context, held: bar, selected, order, selection
     const mine = held?.state === "done" && gate.status === "decided";
     return mine ? { ...base, word: outcomeText(gate), action: { ...undo, name: t("inbox.takeBack") } } : base;
   }
-  if (selected.batch && selected.has(id)) {
-    return { ...base, chosen: selected.batch.choice.route, word: t("inbox.inBatch", { route: selected.name }) };
-  }
+  const batch = bar.batches.of(id);
+  if (batch) return { ...base, chosen: batch.kept.route, word: t("inbox.inBatch", { route: batch.kept.name || t("gate.stop") }) };
   const attempt = decisions.of(id);
   if (attempt?.state === "unknown") {
     const retry = { name: t("gate.retry"), run: () => void decisions.retry(id) };

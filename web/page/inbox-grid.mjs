@@ -8,6 +8,8 @@ import { layoutOf } from "./inbox-layout.mjs";
 
 /** Milliseconds without a further scroll after which pictures are asked for. */
 const SETTLED = 90;
+/** Height of the bars above the cards. */
+const BARS = 110;
 
 /** Event `drawn`. */
 export class InboxGrid extends EventTarget {
@@ -143,7 +145,9 @@ export class InboxGrid extends EventTarget {
     const { clientWidth } = this.element;
     const button = matchMedia("(pointer: coarse)").matches ? 44 : 32;
     const count = this.#ids.length;
-    this.#layout = layoutOf({ count, width: clientWidth - 2 * GAP, size: this.#size, routes: this.#routes, button });
+    // Of the window, not of the grid: what comes up below it does not change the cards.
+    const room = window.innerHeight - BARS;
+    this.#layout = layoutOf({ count, width: clientWidth - 2 * GAP, size: this.#size, routes: this.#routes, button, room });
     this.space.style.height = `${this.#layout.height}px`;
   }
 

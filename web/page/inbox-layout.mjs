@@ -16,7 +16,10 @@ const WORDS = { small: 24, medium: 88, large: 88 };
 /** Least width of a route's button. */
 const BUTTON = 92;
 /** Rows of routes; more are scrolled. */
-const ROWS = 3;
+const ROWS = 4;
+
+/** Least height of a picture, where the window is too low for a whole card. */
+const PICTURE = 110;
 
 /**
  * @param {object} what
@@ -25,13 +28,15 @@ const ROWS = 3;
  * @param {Size} what.size
  * @param {number} what.routes the most that one of the gates has
  * @param {number} what.button height of one
+ * @param {number} [what.room] height in which a card is to be seen whole
  * @returns {Layout}
  */
-export function layoutOf({ count, width, size, routes, button }) {
+export function layoutOf({ count, width, size, routes, button, room = Infinity }) {
   const least = Math.min(width, width < 520 && size === "small" ? 104 : LEAST[size]);
   const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
   const cell = Math.max(1, (width - GAP * (columns - 1)) / columns);
   const rows = size === "small" ? 0 : Math.min(ROWS, Math.ceil(routes / Math.max(1, Math.floor((cell - 16) / BUTTON))));
-  const row = Math.round(cell * SHAPE[size]) + WORDS[size] + rows * (button + 4) + GAP;
+  const rest = WORDS[size] + rows * (button + 4) + GAP;
+  const row = rest + Math.max(Math.min(PICTURE, cell), Math.min(Math.round(cell * SHAPE[size]), room - rest));
   return { columns, cell, row, height: Math.ceil(count / columns) * row, count };
 }

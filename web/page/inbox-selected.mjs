@@ -1,9 +1,9 @@
-/** What may be done with the gates that are selected, all at once, and how far that is. */
-import { everySecond } from "../comfyui/lib/clock.mjs";
+/** What may be done with the gates that are selected, all at once. */
 import { Undoing, el } from "../comfyui/lib/dom.mjs";
 import { keyOfRoute, routeName } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
-import { Batch, sharedRoutes } from "./inbox-batch.mjs";
+import { sharedRoutes } from "./batch.mjs";
+import { heldOf } from "./held-bar.mjs";
 import { batch as texts } from "./texts/batch.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
@@ -13,23 +13,15 @@ register("batch", texts);
 /** Labels of one route that a question shows; of more, how many. */
 const LABELS = 6;
 
-/** Event `change` when a batch begins, goes on or ends. */
-export class SelectedBar extends EventTarget {
-  /** @type {Batch | null} the one that is held or being sent */
-  batch = null;
-  /** What its route is called. */
-  name = "";
+export class SelectedBar {
   #key = "";
   #undoing = new Undoing();
-  /** @type {(() => void) | null} */
-  #ticking = null;
 
   /**
    * @param {Context} context
    * @param {{selected: () => any[], shown: () => number, all: () => void, clear: () => void}} inbox
    */
   constructor(context, inbox) {
-    super();
     this.context = context;
     this.inbox = inbox;
     this.element = el("div", { class: "gi-batch", role: "region", "aria-label": t("batch.batch"), hidden: true });
@@ -38,25 +30,14 @@ export class SelectedBar extends EventTarget {
     const resized = new ResizeObserver(() => root.style.setProperty("--gi-batch", `${this.element.offsetHeight}px`));
     resized.observe(this.element);
     this.#undoing.add(() => (resized.disconnect(), root.style.removeProperty("--gi-batch")));
-    this.#undoing.listen(window, "beforeunload", (event) => {
-      // What is held or not sent would be gone with the page; the gates would wait on.
-      if (this.batch) event.preventDefault();
-    });
   }
 
   remove() {
     this.#undoing.run();
-    this.#ticking?.();
-  }
-
-  /** Whether the gate is part of what is held or being sent. @param {string} id */
-  has(id) {
-    return this.batch?.has(id) ?? false;
   }
 
   /** Asks, then decides all that is selected. @param {number} route 0: cancels them */
   async decide(route) {
-    if (this.batch) return;
     const gates = this.inbox.selected();
     const shared = sharedRoutes(gates).find((each) => each.route === route);
     if (!gates.length || (route && !shared)) {
@@ -76,64 +57,19 @@ export class SelectedBar extends EventTarget {
       yes: route ? t("batch.yesRoute", { count: gates.length }) : t("batch.yesStop", { count: gates.length }),
       danger: !route,
     });
-    if (agreed && !this.batch) this.#begin(gates.map((gate) => gate.id), route, name);
-  }
-
-  /** @param {string[]} ids @param {number} route @param {string} name */
-  #begin(ids, route, name) {
-    const { api, feed, settings } = this.context;
-    const choice = { kind: /** @type {"route" | "cancel"} */ (route ? "route" : "cancel"), route };
-    const batch = new Batch(ids, choice, { api, feed, by: settings.get("name"), seconds: Number(settings.get("hold")) || 0 });
-    this.batch = batch;
-    this.name = name;
+    if (!agreed) return;
     this.inbox.clear();
-    batch.addEventListener("change", () => this.#changed(batch));
-    this.#ticking = everySecond(() => this.draw());
-    this.#changed(batch);
+    heldOf(this.context).holdAll(gates, route, route ? name : "");
   }
 
-  /** @param {Batch} batch */
-  #changed(batch) {
-    if (batch.state === "done" || batch.state === "undone") {
-      this.#ticking?.();
-      this.#ticking = null;
-      this.batch = null;
-      this.#tell(batch);
-    }
-    this.draw();
-    this.dispatchEvent(new Event("change"));
-  }
-
-  /** What became of it. @param {Batch} batch */
-  #tell(batch) {
-    const { toast } = this.context;
-    if (batch.state === "undone") return void toast("info", t("batch.undone", { count: batch.total }));
-    const { done, late, refused, unknown, left } = batch.result;
-    const parts = [];
-    for (const [by, count] of late) parts.push(by ? t("batch.lateBy", { count, by }) : t("batch.late", { count }));
-    for (const [reason, count] of refused) parts.push(t("batch.refused", { count, reason }));
-    if (unknown) parts.push(t("batch.unknown", { count: unknown, reason: batch.reason }));
-    if (left) parts.push(t("batch.left", { count: left }));
-    const again = () => {
-      // Another one that began meanwhile goes first.
-      if (this.batch) return void toast("warn", t("batch.busy"));
-      this.batch = batch;
-      void batch.send();
-    };
-    const action = unknown ? { name: t("shell.retry"), run: again } : undefined;
-    const summary = batch.choice.route ? t("batch.routed", { count: done, route: this.name }) : t("batch.stopped", { count: done });
-    toast(unknown || refused.size ? "error" : parts.length ? "warn" : "success", summary, parts.join("\n"), action);
-  }
-
-  /** Shows what is selected, or what is under way. */
+  /** Shows what is selected. */
   draw() {
-    const gates = this.batch ? [] : this.inbox.selected();
-    this.element.hidden = !this.batch && !gates.length;
+    const gates = this.inbox.selected();
+    this.element.hidden = !gates.length;
     if (this.element.hidden) {
       this.#key = "";
       return;
     }
-    if (this.batch) return this.#drawBatch(this.batch);
     const shown = this.inbox.shown();
     const shared = sharedRoutes(gates);
     const key = JSON.stringify([gates.length, shown, shared.map(({ labels }) => [...labels])]);
@@ -158,26 +94,5 @@ export class SelectedBar extends EventTarget {
       el("div", { class: "gi-routes", role: "group", "aria-label": t("batch.batch") }, ...routes),
       button(t("gate.stop"), () => this.decide(0), "gp-danger"),
     );
-  }
-
-  /** @param {Batch} batch */
-  #drawBatch(batch) {
-    const { state, total, settled, until } = batch;
-    const held = state === "held";
-    if (this.#key !== state) {
-      this.#key = state;
-      this.words = el("strong", {});
-      this.line = el("progress", { max: total, value: 0, "aria-label": t("batch.batch") });
-      const name = held ? t("inbox.undo") : t("batch.halt");
-      const stop = el("button", { type: "button", class: "gp-button", onclick: () => batch.stop() }, name);
-      this.element.replaceChildren(this.words, this.line, stop);
-    }
-    const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
-    const values = { count: total, done: settled, seconds, route: this.name };
-    if (this.words) this.words.textContent = held ? t("batch.holding", values) : t("batch.sending", values);
-    if (this.line) {
-      this.line.hidden = held;
-      this.line.value = settled;
-    }
   }
 }

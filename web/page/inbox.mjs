@@ -95,7 +95,7 @@ class InboxView {
     const undoing = this.#undoing;
     undoing.listen(inbox, "change", () => this.#changed());
     undoing.listen(settings, "change", (event) => event.detail === "size" && this.#arrange());
-    for (const source of [this.held.decisions, decisions, this.selected]) undoing.listen(source, "change", () => this.grid.redraw());
+    for (const source of [this.held.decisions, decisions, this.held.batches]) undoing.listen(source, "change", () => this.grid.redraw());
     undoing.listen(feed, "connection", () => this.#showEmpty());
     undoing.listen(this.selection, "change", () => {
       inbox.cursor = this.selection.cursor;
@@ -221,7 +221,7 @@ class InboxView {
     }
     if (route > gate.routes) return;
     const away = document.activeElement === document.body || this.grid.space.contains(document.activeElement);
-    if (!this.held.decisions.hold(gate, { route })) return;
+    if (!this.held.hold(gate, { route })) return;
     this.#point(this.#freeAfter(id));
     if (away) this.#focus();
   }
@@ -229,7 +229,7 @@ class InboxView {
   /** The next gate that waits for a decision, itself when there is none. @param {string} id */
   #freeAfter(id) {
     const { ids, gone } = this.order;
-    const free = (/** @type {string} */ each) => !gone.has(each) && !this.held.decisions.has(each);
+    const free = (/** @type {string} */ each) => !gone.has(each) && !this.held.has(each);
     return ids.slice(ids.indexOf(id) + 1).find(free) ?? id;
   }
 
@@ -274,7 +274,6 @@ class InboxView {
     else if ((action === "zoom" || action === "toggle") && cursor) this.selection.choose(cursor, { toggle: true });
     else if (action === "activate" && cursor) this.context.go(`#/gates/${cursor}`);
     else if (action === "leave" && this.selection.size) this.selection.clear();
-    else if (action === "undo" && this.selected.batch?.state === "held") this.selected.batch.stop();
     else if (key === "/") this.bar.text.focus();
     else if (key === "s") this.#otherSize();
     else return false;

@@ -72,9 +72,8 @@ export class Places extends EventTarget {
       console.error(error);
       this.#close();
       const reason = error instanceof Error ? error.message : String(error);
-      const again = { name: t("shell.retry"), run: () => this.open(true) };
-      this.element.replaceChildren(el("div", { class: "gp-missing" }, el("h1", {}, t("shell.notHere")), el("p", {}, reason)));
-      context.toast("error", t("shell.notHere"), reason, again);
+      const retry = el("button", { type: "button", class: "gp-button", onclick: () => this.open(true) }, t("shell.retry"));
+      this.element.replaceChildren(el("div", { class: "gp-missing", role: "alert" }, el("h1", {}, t("shell.notHere")), el("p", {}, reason), retry));
     }
     this.#changed();
   }

@@ -48,6 +48,8 @@ export function openSettings({ settings, toast }) {
     const missing = answer === "missing" ? "Missing" : "Denied";
     toast("warn", t(`gate.notifications${missing}`), t(`gate.notifications${missing}Detail`));
   });
+  const swipe = el("input", { type: "checkbox", checked: settings.get("swipe") === "decide" });
+  swipe.addEventListener("change", () => settings.set("swipe", swipe.checked ? "decide" : "step"));
   const holds = HOLDS.map((seconds) => /** @type {[any, string]} */ ([seconds, holdText(seconds)]));
   const languages = LANGUAGES.map((each) => /** @type {[any, string]} */ ([each, NAMES[/** @type {keyof typeof NAMES} */ (each)]]));
   const themes = ["auto", "light", "dark"].map((each) => /** @type {[any, string]} */ ([each, t(`shell.theme.${each}`)]));
@@ -61,6 +63,7 @@ export function openSettings({ settings, toast }) {
     ...row(t("shell.name"), t("shell.nameDetail"), name),
     ...row(t("shell.hold"), t("shell.holdDetail"), choice("hold", holds)),
     ...row(t("shell.advance"), t("shell.advanceDetail"), tick("advance")),
+    ...row(t("shell.swipe"), t("shell.swipeDetail"), swipe),
     ...row(t("shell.sound"), "", tick("sound", (on) => on && chime())),
     ...row(t("shell.notification"), "", notification),
     ...row(t("shell.theme"), "", choice("theme", themes)),

@@ -1,4 +1,5 @@
-/** What a person set for this page in this browser, kept in localStorage. */
+/** What a person set for this page in this browser. */
+import { ofBrowser } from "./storage.mjs";
 
 const KEY = "gatebus.settings";
 
@@ -57,7 +58,7 @@ export class Settings extends EventTarget {
   set(name, value) {
     if (this.get(name) === value) return;
     this.#values[name] = value;
-    localStorage.setItem(KEY, JSON.stringify(this.#values));
+    ofBrowser.setItem(KEY, JSON.stringify(this.#values));
     this.#changed(name);
   }
 
@@ -70,7 +71,7 @@ export class Settings extends EventTarget {
 /** @returns {Record<string, any>} */
 function read() {
   try {
-    const values = JSON.parse(localStorage.getItem(KEY) ?? "{}");
+    const values = JSON.parse(ofBrowser.getItem(KEY) ?? "{}");
     return values && typeof values === "object" ? values : {};
   } catch {
     // What another program left there is not ours to mend: the defaults stand.

@@ -1,9 +1,9 @@
-/** The inbox without its page: places, filters, batches. */
+/** The inbox without its page: places, filters. */
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import { ApiError } from "../../../web/comfyui/lib/api.mjs";
-import { Batch, sharedRoutes } from "../../../web/page/inbox-batch.mjs";
+import { sharedRoutes } from "../../../web/page/batch.mjs";
 import { NO_FILTER, countsOf, filterOf, matcher, placeOfFilter } from "../../../web/page/inbox-filter.mjs";
 import { layoutOf } from "../../../web/page/inbox-layout.mjs";
 import { Order } from "../../../web/page/inbox-order.mjs";
@@ -117,79 +117,6 @@ test("every size of card has at least one column and room for its routes", () =>
 });
 
 /** An API whose answers a test gives; `most` is how many were on their way at a time. */
-class FakeApi {
-  decided = [];
-  now = 0;
-  most = 0;
-  answers = new Map();
-
-  async route(id, route, more) {
-    this.most = Math.max(this.most, (this.now += 1));
-    await new Promise((done) => setTimeout(done, 1));
-    this.now -= 1;
-    const answer = this.answers.get(id);
-    if (answer instanceof ApiError) throw answer;
-    this.decided.push([id, route, more.decision_id]);
-    return { id };
-  }
-}
-
-const feed = { take() {}, look: async () => {} };
-const ended = (batch) => new Promise((done) => batch.addEventListener("change", () => batch.state === "done" && done(batch.result)));
-const begin = (ids, api, seconds = 0) => new Batch(ids, { kind: "route", route: 2 }, { api, feed, by: "anna", seconds });
-
-test("a batch sends a few at a time, and tells who was faster", async () => {
-  const api = new FakeApi();
-  const ids = Array.from({ length: 40 }, (_, number) => `g${number}`);
-  api.answers.set("g7", new ApiError(409, "conflict", "late", { decision: { by: "bert" } }));
-  api.answers.set("g8", new ApiError(403, "forbidden", "no", {}));
-  const result = await ended(begin(ids, api));
-  assert.equal(api.most, 4);
-  assert.equal(result.done, 38);
-  assert.deepEqual([...result.late], [["bert", 1]]);
-  assert.deepEqual([...result.refused], [["no", 1]]);
-  assert.equal(new Set(api.decided.map(([, , decision]) => decision)).size, 38);
-});
-
-test("what is undone while it is held sends nothing", async () => {
-  const api = new FakeApi();
-  const batch = begin(["a", "b"], api, 0.02);
-  assert.ok(batch.has("a"));
-  batch.stop();
-  await new Promise((done) => setTimeout(done, 50));
-  assert.equal(batch.state, "undone");
-  assert.ok(!batch.has("a"));
-  await batch.send();
-  assert.deepEqual(api.decided, []);
-});
-
-test("what is not known to have arrived goes out again as the same decision", async () => {
-  const api = new FakeApi();
-  let tries = 0;
-  const tried = [];
-  api.route = async (id, route, more) => {
-    tried.push(more.decision_id);
-    if ((tries += 1) === 1) throw new ApiError(503, "away", "away", {});
-    return { id };
-  };
-  const batch = begin(["a"], api);
-  assert.equal((await ended(batch)).unknown, 1);
-  await batch.send();
-  assert.equal(batch.result.done, 1);
-  assert.equal(batch.result.unknown, 0);
-  assert.equal(tried[0], tried[1]);
-});
-
-test("a batch that is stopped says what was left", async () => {
-  const api = new FakeApi();
-  const batch = begin(Array.from({ length: 20 }, (_, number) => `g${number}`), api);
-  const result = ended(batch);
-  batch.stop();
-  const { done, left } = await result;
-  assert.equal(done, 4);
-  assert.equal(left, 16);
-});
-
 test("routes are shared when all have them", () => {
   const shared = sharedRoutes([gate("1", { routes: 3, labels: ["keep", "redo", "up"] }), gate("2", { labels: ["keep", "fix"] })]);
   assert.deepEqual(shared.map(({ route, labels }) => [route, [...labels]]), [

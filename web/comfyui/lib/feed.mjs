@@ -100,12 +100,17 @@ export class Feed extends EventTarget {
     }
   }
 
-  /** Takes a gate as an answer of the server shows it; an older one than is known is dropped. @param {any} gate */
-  take(gate) {
-    this.#found([gate], []);
+  /** Reads these anew, soon, in few calls. @param {string[]} ids */
+  lookAll(ids) {
+    for (const id of ids) this.#changed.add(id);
   }
 
-  /** Takes many at once. @param {any[]} gates @param {string[]} missing ids of gates that are not there */
+  /** Takes gates as an answer of the server shows them; an older one than is known is dropped. @param {...any} gates */
+  take(...gates) {
+    this.#found(gates, []);
+  }
+
+  /** Takes what was read. @param {any[]} gates @param {string[]} missing ids of gates that are not there */
   #found(gates, missing) {
     const opened = gates.filter((gate) => {
       const known = this.#known(gate.id);

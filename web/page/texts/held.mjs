@@ -18,6 +18,7 @@ export const held = {
     undone: "Undone: {title} waits again",
     unknown: "not sent yet: {reason} It is kept and sent again.",
     more: "and {count} more",
+    fewer: "only the last",
     stop: "Stop the run",
   },
   zh: {
@@ -36,6 +37,7 @@ export const held = {
     undone: "已撤销:{title} 重新等待",
     unknown: "尚未发送:{reason} 已保留,将再次发送。",
     more: "另有 {count} 项",
+    fewer: "只看最近一项",
     stop: "停止运行",
   },
   ja: {
@@ -54,6 +56,7 @@ export const held = {
     undone: "元に戻しました:{title} は再び待機中です",
     unknown: "未送信:{reason} 保持され、再送されます。",
     more: "ほか {count} 件",
+    fewer: "直近の 1 件だけ",
     stop: "実行を停止",
   },
   de: {
@@ -72,6 +75,7 @@ export const held = {
     undone: "Rückgängig gemacht: {title} wartet wieder",
     unknown: "noch nicht gesendet: {reason} Sie bleibt erhalten und wird erneut gesendet.",
     more: "und {count} weitere",
+    fewer: "nur die letzte",
     stop: "Lauf anhalten",
   },
 };
