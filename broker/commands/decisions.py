@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,20 +16,18 @@ from gates.decisions import spreadsheet
 from gates.decisions.dataset import CAPTIONS
 from gates.decisions.record import Entry
 from gates.decisions.rows import CHOICES, Filter, Rows
-from gates.errors import InvalidInput, NotFound, StoreUnavailable
+from gates.errors import InvalidInput, NotFound
 from gates.gate.record import MAX_ROUTES
 from gates.store import Store
 
 from ..access import Access
 from ..dataset import Folder
+from .following import follow
 from .progress import progress
 from .table import as_json, clean, json_option, table
 
 SHOWN = 100
 """Decisions in the table, when no other number is asked for."""
-
-LOOK_AGAIN = 2.0
-"""Seconds after which a followed log is read although nothing woke it."""
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -157,28 +154,16 @@ def newest(store: Store) -> str:
 
 
 def _until_stopped(store: Store, cursor: str, take: Callable[[Entry], object]) -> None:
-    """Hands over each new entry, over outages of the store, until Ctrl-C."""
-    woken = threading.Event()
-    unsubscribe = store.events.subscribe(woken.set)
-    away = ""
-    try:
-        while True:
-            woken.clear()
-            try:
-                while entries := store.decisions.read(cursor, 500):
-                    for entry in entries:
-                        take(entry)
-                        cursor = entry.id
-                away = ""
-            except StoreUnavailable as error:
-                if not away:
-                    click.echo(f"gatebus: {error.message}", err=True)
-                away = error.message
-            woken.wait(LOOK_AGAIN)
-    except KeyboardInterrupt:
-        return
-    finally:
-        unsubscribe()
+    """Hands over each entry behind the cursor as it comes, until Ctrl-C."""
+
+    def look() -> None:
+        nonlocal cursor
+        while entries := store.decisions.read(cursor, 500):
+            for entry in entries:
+                take(entry)
+                cursor = entry.id
+
+    follow(store, look)
 
 
 def _moment(text: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 import click
 
 from gates.codec import encode_png, read_mask
-from gates.errors import Conflict, GateNotFound, InvalidInput, StoreUnavailable
+from gates.errors import Conflict, GateNotFound, InvalidInput
 from gates.gate.listing import Wanted, page
 from gates.gate.record import ENDED, LIVE, Gate, make_decision
 from gates.names import check_gate_id, check_int
@@ -22,10 +21,8 @@ from gates.store import Store
 
 from ..access import Access, here
 from .completion import gate_ids
+from .following import follow
 from .table import age, as_json, clean, json_option, table
-
-LOOK_AGAIN = 2.0
-"""Seconds after which ``gates --watch`` looks although nothing woke it."""
 
 _id = click.argument("gate_id", metavar="ID", shell_complete=gate_ids)
 _by = click.option("--by", default="", metavar="NAME", help="Who decides, for people.")
@@ -57,10 +54,8 @@ def list_gates(access: Access, /, watch: bool, order: str, limit: int | None, as
     wanted = Wanted(**filters)
     with access.store() as store:
         if watch:
-            try:
-                _watch(store, wanted, as_data)
-            except KeyboardInterrupt:
-                return
+            _watch(store, wanted, as_data)
+            return
         gates = wanted.choose(store.gates.records(live=wanted.live), store.gates.clock())
         shown = page(gates, limit or len(gates) or 1, newest=order == "newest").gates
         if as_data:
@@ -155,33 +150,26 @@ def _find(store: Store, text: str) -> Gate:
 
 
 def _watch(store: Store, wanted: Wanted, as_data: bool) -> None:
-    """Prints what waits, then each change of a gate that passes; over outages of the store and lost events."""
-    woken = threading.Event()
-    unsubscribe = store.events.subscribe(woken.set)
-    cursor, away = "", ""
-    try:
-        while True:
-            woken.clear()
-            try:
-                events = store.events.since(cursor) if cursor else None
-                if events is None:
-                    cursor = store.events.cursor()
-                    changed = store.gates.records(live=wanted.live)
-                else:
-                    cursor = events[-1].cursor if events else cursor
-                    # Several changes of one gate between two looks are one line: the state of now.
-                    named = dict.fromkeys(event.id for event in events if event.type == "gate")
-                    changed = store.gates.some(list(named))
-                for gate in _watched(wanted, changed, store.gates.clock()):
-                    _print_line(gate, as_data)
-                away = ""
-            except StoreUnavailable as error:
-                if not away:
-                    click.echo(f"gatebus: {error.message}", err=True)
-                away = error.message
-            woken.wait(LOOK_AGAIN)
-    finally:
-        unsubscribe()
+    """Prints what waits, then each change of a gate that passes, until Ctrl-C; over lost events too."""
+    cursor = ""
+
+    def look() -> None:
+        nonlocal cursor
+        events = store.events.since(cursor) if cursor else None
+        if events is None:
+            behind = store.events.cursor()
+            changed = store.gates.records(live=wanted.live)
+        else:
+            behind = events[-1].cursor if events else cursor
+            # Several changes of one gate between two looks are one line: the state of now.
+            named = dict.fromkeys(event.id for event in events if event.type == "gate")
+            changed = store.gates.some(list(named))
+        for gate in _watched(wanted, changed, store.gates.clock()):
+            _print_line(gate, as_data)
+        # Only now: what could not be read is read the next time.
+        cursor = behind
+
+    follow(store, look)
 
 
 def _watched(wanted: Wanted, gates: list[Gate], now: int) -> list[Gate]:

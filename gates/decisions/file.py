@@ -37,6 +37,8 @@ class FileLog:
         self._lock_path = path.with_name(path.name + ".lock")
         self._inode = self._size = -1
         """The file after this process's last append; another file or size is another process's doing."""
+        self._named = -1
+        """The file whose name this process has put on the disk."""
         self._last = (0, 0)
         self._entries = 0
 
@@ -84,8 +86,9 @@ class FileLog:
                 raise
         finally:
             os.close(file)
-        if size == 0:
+        if durable and self._named != self._inode:
             sync_folder(self.path.parent)
+            self._named = self._inode
         self._size = size + len(line)
         self._entries += 1
         if self._kept and self._entries > TRIM_AT * self._kept:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from ..codec import Encoded
@@ -68,7 +68,7 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """The entry as the HTTP API shows it."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_fields(cls, row: Mapping[str, Any], id: str = "") -> Entry:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..connection import Connection, pairs
-from ..errors import GateNotFound, StoreUnavailable
+from ..errors import GatebusError, GateNotFound, StoreUnavailable
 from ..events import KEPT_EVENTS
 from ..keys import Keys
 from . import scripts, steps
@@ -18,6 +18,16 @@ LOOK_AT_ONCE = 100
 
 Reply = tuple[str, dict[str, str]]
 """The code and the fields of a script's answer."""
+
+REFUSALS: dict[str, Callable[[Gate], GatebusError]] = {
+    "OTHER": steps.already_decided,
+    "DECIDED": steps.already_decided,
+    "ENDED": steps.gate_closed,
+    "TAKEN": steps.taken_back,
+    "STAYS": steps.stays,
+    "UNDECIDED": steps.undecided,
+}
+"""Code of a step that changed nothing -> its error, of the gate as it is."""
 
 
 class GateSteps:
@@ -94,35 +104,14 @@ class GateSteps:
     def decide(self, gate_id: str, decision: Decision) -> Gate:
         """Makes the decision; see :class:`record.GateStore`."""
         code, row = self.confirmed("DECIDE", gate_id, *decision_arguments(decision), *self.kept)
-        if code == "MISSING":
-            raise GateNotFound("No gate has that id", gate=gate_id)
-        gate = from_fields(gate_id, row)
-        if code == "OTHER":
-            raise steps.already_decided(gate)
-        if code == "ENDED":
-            raise steps.gate_closed(gate)
-        if code == "TAKEN":
-            raise steps.taken_back(gate)
         if code == "NOROUTE":
-            raise steps.no_such_route(gate, decision)
-        return gate
+            raise steps.no_such_route(from_fields(gate_id, row), decision)
+        return _answered(gate_id, code, row)
 
     def take_back(self, gate_id: str, decision_id: str, by: str, where: str) -> Gate:
         """Takes the decision back; see :class:`record.GateStore`."""
         arguments = (decision_id, by, where, steps.TAKEN_BACK_IDS, self.settings.decision_log)
-        code, row = self.confirmed("TAKE_BACK", gate_id, *arguments)
-        if code == "MISSING":
-            raise GateNotFound("No gate has that id", gate=gate_id)
-        gate = from_fields(gate_id, row)
-        if code == "OTHER":
-            raise steps.already_decided(gate)
-        if code == "ENDED":
-            raise steps.gate_closed(gate)
-        if code == "STAYS":
-            raise steps.stays(gate)
-        if code == "UNDECIDED":
-            raise steps.undecided(gate)
-        return gate
+        return _answered(gate_id, *self.confirmed("TAKE_BACK", gate_id, *arguments))
 
     def leaving(self, most: int = 1000) -> list[str]:
         """Ids of gates that ended and whose record and bytes still have no expiry, the first ones to end first."""
@@ -140,15 +129,7 @@ class GateSteps:
 
     def change(self, gate_id: str, field: str, value: str, undecided: bool = False) -> Gate:
         """Sets a field of a live gate, ``undecided``: only before its decision; raises AlreadyDecided or GateClosed."""
-        code, row = self.run("SET", gate_id, int(undecided), field, value)
-        if code == "MISSING":
-            raise GateNotFound("No gate has that id", gate=gate_id)
-        gate = from_fields(gate_id, row)
-        if code == "DECIDED":
-            raise steps.already_decided(gate)
-        if code == "ENDED":
-            raise steps.gate_closed(gate)
-        return gate
+        return _answered(gate_id, *self.run("SET", gate_id, int(undecided), field, value))
 
     def overdue(self, most: int = 1000) -> tuple[list[str], list[str]]:
         """Ids of gates whose lease is over, and of those among them whose deadline is over."""
@@ -203,6 +184,16 @@ class GateSteps:
 def parsed(reply: list[str]) -> Reply:
     """A script's answer as its code and its fields."""
     return reply[0], pairs(reply[1:])
+
+
+def _answered(gate_id: str, code: str, row: dict[str, str]) -> Gate:
+    """The gate as a step answered it; raises what the step refused."""
+    if code == "MISSING":
+        raise GateNotFound("No gate has that id", gate=gate_id)
+    gate = from_fields(gate_id, row)
+    if code in REFUSALS:
+        raise REFUSALS[code](gate)
+    return gate
 
 
 def decision_arguments(decision: Decision) -> list[str | int]:

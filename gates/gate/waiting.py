@@ -89,8 +89,10 @@ class Waiting:
 
     def store_image(self, image: codec.Encoded) -> None:
         """See :class:`record.Waiter`."""
+        # Not under the lock, for which a decision or an interrupt would wait: it takes its time with a large image.
+        digest = image_digest(image)
         with self.lock:
-            gate = replace(self._gate, layout=image.layout, digest=image_digest(image), rev=self._gate.rev + 1)
+            gate = replace(self._gate, layout=image.layout, digest=digest, rev=self._gate.rev + 1)
             if self.live:
                 self.encoded = image
             elif gate.digest != self._gate.digest:
