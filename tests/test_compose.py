@@ -85,6 +85,16 @@ def test_images_are_pinned_and_ports_are_this_machines_alone() -> None:
         assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
     assert "ports" not in services()["redis"]
     assert yaml.safe_load(COMPOSE)["networks"]["store"]["internal"] is True
+
+
+def test_the_example_that_lets_other_machines_reach_redis_leaves_the_internal_network() -> None:
+    """Docker publishes no port of a container whose networks are all internal."""
+    lines = re.findall(r"^    # (networks: .*|ports:|  - .*)$", COMPOSE, re.MULTILINE)
+    example = yaml.safe_load("\n".join(lines))
+    networks = yaml.safe_load(COMPOSE)["networks"]
+    assert all(port.startswith("127.0.0.1:") for port in example["ports"])
+    assert "store" in example["networks"]
+    assert any(not (networks[name] or {}).get("internal") for name in example["networks"])
     for image in instructions("FROM"):
         assert PINNED.fullmatch(image.split()[0])
     assert services()["broker"]["image"] == f"gatebus:{__version__}"
