@@ -17,6 +17,8 @@ from gates.names import LABEL_LIMIT
 from gates.settings import PREFIX, Settings
 from gates.store import Store, open_store
 
+from .familiar import with_familiar_names
+
 SETTINGS_FILE = "settings.json"
 
 
@@ -44,7 +46,7 @@ class Access:
 
     def settings_now(self) -> Settings:
         """The settings, read anew; raises InvalidSetting."""
-        environ = dict(os.environ)
+        environ = with_familiar_names(os.environ)
         if self._url is not None:
             environ[f"{PREFIX}STORE_URL"] = self._url
         return Settings.load(self.file, environ)

@@ -28,6 +28,7 @@ SCHEMES = (
     "rediss+cluster",
 )
 ROLES = ("view", "decide", "admin", "instance")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 NOTIFY_EVENTS = ("opened", "waiting", "orphaned", "deadline")
 
 _TARGET = re.compile(r"((json|discord|slack|telegram|ntfy)\+)?https?://[^\s/]+\S*")
@@ -118,6 +119,13 @@ def page_url(value: Any) -> str:
     if not parts or not plain or not parts.hostname or not _HOST_PORT.fullmatch(parts.netloc):
         raise ValueError("empty, or http://host:port or https://host:port, with a path if it has one")
     return str(value)
+
+
+def log_level(value: Any) -> str:
+    """From which level on a process logs; "" for its own."""
+    if value in ("", *LOG_LEVELS):
+        return str(value)
+    raise ValueError("one of " + ", ".join(LOG_LEVELS))
 
 
 def namespace(value: Any) -> str:

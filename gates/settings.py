@@ -163,6 +163,30 @@ class Settings:
         500, values.whole(0, 1_000_000), "Changing calls a second of one caller (token, else address); 0: any number."
     )
 
+    comfyui_url: str = _setting(
+        "",
+        values.page_url,
+        "The ComfyUI that `gatebus edit` and `gatebus templates` speak to. Default: http://127.0.0.1:8188.",
+    )
+    templates_dir: Path | None = _setting(
+        None,
+        values.folder,
+        "Folder of one's own workflow templates. Default: ~/.local/share/gatebus/templates.",
+    )
+    backup_dir: Path | None = _setting(
+        None,
+        values.folder,
+        "Folder for the former versions of workflow templates. Default: .backups beside them.",
+    )
+    output_dir: Path | None = _setting(
+        None, values.folder, "Folder for edited images. Default: where the command is called."
+    )
+    log_level: str = _setting(
+        "",
+        values.log_level,
+        "What the broker logs: debug, info, warning or error. Default: info, of `gatebus up` warning.",
+    )
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """The settings of the ``GATEBUS_*`` variables alone; raises InvalidSetting."""

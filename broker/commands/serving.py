@@ -66,16 +66,17 @@ def _serving_options(quiet: bool) -> Callable[[Callable[..., Any]], Callable[...
         click.option(
             "--log-level",
             type=click.Choice(logs.LEVELS),
-            default="warning" if quiet else "info",
-            show_default=True,
-            help="info: a line for every exchange.",
+            help="info: a line for every exchange. Default: GATEBUS_LOG_LEVEL, else "
+            + ("warning." if quiet else "info."),
         ),
     )
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         def gathered(access: Access, /, **given: Any) -> Any:
             where = {name: given.pop(name) for name in ("host", "port", "prefix", "tls_cert", "tls_key")}
-            others = {name: given.pop(name) for name in ("allow_open", "log_format", "log_level")}
+            others = {name: given.pop(name) for name in ("allow_open", "log_format")}
+            level = given.pop("log_level") or access.settings.log_level or ("warning" if quiet else "info")
+            others["log_level"] = level
             return command(access, _Serving(Listening(**where), **others), **given)
 
         gathered.__name__, gathered.__doc__ = command.__name__, command.__doc__
