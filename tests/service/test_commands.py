@@ -17,8 +17,12 @@ import pytest
 from PIL import Image
 from redis_server import RedisServer, free_port
 
+from broker.commands import gates as gates_command
 from gates import codec
 from gates.bus.record import BusMeta
+from gates.errors import StoreUnavailable
+from gates.gate.listing import Wanted
+from gates.gate.record import make_decision
 from gates.settings import Settings
 from gates.store import open_store
 from tests.service.processes import LIMIT, QUICK, ROOT, Answer, Command, Gatebus, Studio, image_file, refused
@@ -247,6 +251,30 @@ def test_watch_prints_a_line_for_every_change(studio: Studio, start: Callable[..
     after.close("interrupted")
     command.line(rf"{after.gate.id}  cancelled")
     assert command.end(signal.SIGINT) == 0
+
+
+def test_watch_loses_no_change_that_it_could_not_read_at_first(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gate = studio.open_gate("read later").gate
+    looks: list[Callable[[], object]] = []
+    monkeypatch.setattr(gates_command, "follow", lambda store, look: looks.append(look))
+    gates_command._watch(studio.store, Wanted(), False)
+    (look,) = looks
+    for name in ("records", "some"):
+        # First what waits already, then what happened since.
+        with monkeypatch.context() as away, pytest.raises(StoreUnavailable):
+            away.setattr(studio.store.gates, name, unavailable)
+            look()
+        assert capsys.readouterr().out == ""
+        look()
+        assert gate.id in capsys.readouterr().out
+        if name == "records":
+            studio.store.gates.decide(gate.id, make_decision("route", 1))
+
+
+def unavailable(*arguments: object, **options: object) -> None:
+    raise StoreUnavailable("away")
 
 
 def test_watch_as_json_is_one_object_a_line(studio: Studio, start: Callable[..., Command]) -> None:
