@@ -155,9 +155,12 @@ class Following:
                             return
                     elif found != last:
                         last, sign = found, now
+                        if found.state == "ended":
+                            for event in channel.since(position):
+                                yield event
                         yield found
-                    if found.state == "ended":
-                        return
+                        if found.state == "ended":
+                            return
                     # Others' prompts may take as long as they do while the server answers.
                     sign = now if found.state == "queued" else sign
                     look = now + (self._pace.connected if self._stream.is_open else self._pace.alone)
@@ -169,7 +172,8 @@ class Following:
             now = time.monotonic()
             if silence is not None and absent is None and now - sign > silence and now - answered < silence:
                 raise ComfySilent(f"Nothing was heard of the prompt {prompt_id} for {silence:g} s", prompt_id=prompt_id)
-            until = look if silence is None else min(look, sign + silence + 0.01)
+            # While nobody answers only the looks count.
+            until = look if silence is None or now - sign > silence else min(look, sign + silence + 0.01)
             if channel.count == position and channel.calls == calls and until > now:
                 with suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(arrived.wait(), until - now)

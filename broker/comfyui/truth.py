@@ -22,7 +22,7 @@ class Truth:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.has_jobs: bool | None = None
-        """Whether the core serves ``/api/jobs``; None while it is to be asked: it may have been exchanged at a restart."""
+        """Whether the core serves ``/api/jobs``; None while it is to be asked, as after a restart."""
         self._look: asyncio.Future[Queue] | None = None
         self._begun = 0.0
 

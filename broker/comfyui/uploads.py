@@ -79,7 +79,7 @@ class Uploads:
             "upload/mask", await asyncio.to_thread(_alpha, mask), upload, {"original_ref": json.dumps(reference)}
         )
         # Without the original the ComfyUI writes nothing and answers as if it had.
-        if not await self._size(sent):
+        if await self._size(sent) == 0:
             raise ComfyRefused(f"{self._connection.url} does not have {original.reference} any more; upload it again")
         self._masked[digest] = sent
         return sent
@@ -100,15 +100,16 @@ class Uploads:
         subfolder, folder = str(told.get("subfolder") or ""), str(told.get("type") or "input")
         return Upload(name, subfolder, folder, wanted.width, wanted.height, wanted.digest)
 
-    async def _size(self, upload: Upload) -> int:
-        """Bytes of the file at the ComfyUI; 0 when there is none."""
+    async def _size(self, upload: Upload) -> int | None:
+        """Bytes of the file at the ComfyUI; 0 when there is none, None when it does not tell."""
         query = {"filename": upload.name, "subfolder": upload.subfolder, "type": upload.folder}
 
-        async def once() -> int:
+        async def once() -> int | None:
             async with self._connection.ask("HEAD", "view", params=query) as answer:
-                return answer.content_length or 0 if answer.status == 200 else 0
+                return answer.content_length if answer.status == 200 else 0 if answer.status == 404 else None
 
-        return int(await self._connection.repeated(once))
+        size: int | None = await self._connection.repeated(once)
+        return size
 
 
 def _alpha(mask: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
