@@ -16,7 +16,21 @@ from gates import __version__
 from gates.errors import GatebusError
 
 from .access import Access
-from .commands import buses, completion, decisions, doctor, gates, install, instances, notify, pools, serving, tokens
+from .commands import (
+    buses,
+    completion,
+    decisions,
+    doctor,
+    edit,
+    gates,
+    install,
+    instances,
+    notify,
+    pools,
+    serving,
+    templates,
+    tokens,
+)
 
 EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
 """HTTP status of an error -> exit code; 1 for any other."""
@@ -62,6 +76,8 @@ for command in (
     *buses.COMMANDS,
     *pools.COMMANDS,
     *instances.COMMANDS,
+    *templates.COMMANDS,
+    *edit.COMMANDS,
     *notify.COMMANDS,
     *tokens.COMMANDS,
     *install.COMMANDS,

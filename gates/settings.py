@@ -168,6 +168,9 @@ class Settings:
         values.page_url,
         "The ComfyUI that `gatebus edit` and `gatebus templates` speak to. Default: http://127.0.0.1:8188.",
     )
+    comfyui_token: str = _secret_setting(
+        "", values.secret, "Bearer token for it, where a proxy before it asks for one. Secret."
+    )
     templates_dir: Path | None = _setting(
         None,
         values.folder,
