@@ -11,7 +11,7 @@ from gates.api import TABLE
 from gates.errors import StoreUnavailable
 from gates.guard import CONTENT_TYPES
 
-SAMPLE = {"gate_id": "0" * 32, "name": "cp1", "pool_id": "p1", "file": "img_0001.png"}
+SAMPLE = {"gate_id": "0" * 32, "instance_id": "0" * 32, "name": "cp1", "pool_id": "p1", "file": "img_0001.png"}
 
 
 async def test_an_unforeseen_failure_tells_nothing_of_the_inside(local: Any, monkeypatch: Any, caplog: Any) -> None:

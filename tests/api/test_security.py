@@ -18,7 +18,7 @@ from gates.settings import Settings
 
 SECRET = {role: f"marker-secret-{role}-0123456789abcdef" for role in ("view", "decide", "admin", "instance")}
 TOKENS = tuple(Token(role, f"{role}-bot", hashlib.sha256(text.encode()).hexdigest()) for role, text in SECRET.items())
-SAMPLE = {"gate_id": "0" * 32, "name": "cp1", "pool_id": "p1", "file": "img_0001.png"}
+SAMPLE = {"gate_id": "0" * 32, "instance_id": "0" * 32, "name": "cp1", "pool_id": "p1", "file": "img_0001.png"}
 
 
 def sample_path(path: str) -> str:
