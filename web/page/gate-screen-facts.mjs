@@ -26,6 +26,8 @@ export class Facts {
     this.context = context;
     /** @type {(() => void)[]} show the options as they are set */
     this.options = [];
+    // The head has no room for all of a long one.
+    this.title = el("p", { class: "gs-facts-title" });
     this.details = el("dl", { class: "gs-details" });
     this.history = el("ol", { class: "gs-history" });
     this.last = el("ul", { class: "gs-last" });
@@ -34,6 +36,7 @@ export class Facts {
       { class: "gs-facts", id: "gs-facts", "aria-label": t("screen.facts") },
       el("button", { type: "button", class: "gs-tool gs-facts-close", "aria-label": t("screen.closeFacts"), onclick: close }, "×"),
       el("h2", {}, t("screen.facts")),
+      this.title,
       this.details,
       el("h2", {}, t("screen.history")),
       this.history,
@@ -61,6 +64,7 @@ export class Facts {
     const key = JSON.stringify([gate?.id, gate?.rev, this.#entries.length, last]);
     if (key === this.#key) return;
     this.#key = key;
+    this.title.textContent = gate?.title ?? "";
     this.details.replaceChildren(...(gate ? facts(gate) : []));
     const happened = gate ? historyOf(gate, this.#entries) : [];
     this.history.replaceChildren(...happened.map(({ at, text }) => el("li", {}, el("time", { datetime: new Date(at).toISOString() }, when(at)), text)));

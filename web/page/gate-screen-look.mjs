@@ -21,6 +21,9 @@ const MASK = 4096;
 /** `changed`: what is seen or may be chosen; `moved`: only its zoom or place; `swipe`: a finger stroked to that side. */
 /** @typedef {{changed: () => void, moved: () => void, swiping: (dx: number) => string, swipe: (side: -1 | 1) => void}} Hooks */
 
+/** Times the zoom at which the image is seen whole, up to which two fingers leave it whole. */
+const NEARLY = 1.04;
+
 export class Look {
   /** @type {any} */
   gate = null;
@@ -62,7 +65,13 @@ export class Look {
     this.hands = new Hands(stage.element, {
       fits: () => stage.view.fitted,
       move: (dx, dy) => look(() => stage.view.move(dx, dy)),
-      pinch: ([a, b], [c, d]) => look(() => stage.view.pinch([stage.within(a), stage.within(b)], [stage.within(c), stage.within(d)])),
+      pinch: ([a, b], [c, d]) =>
+        look(() => {
+          const { view } = stage;
+          view.pinch([stage.within(a), stage.within(b)], [stage.within(c), stage.within(d)]);
+          // Pinched back to the whole it is whole again, so that a finger swipes on.
+          if (view.scale < NEARLY * view.fitting) view.fit();
+        }),
       zoom: (factor, at) => this.zoom(factor, at),
       toggle: (at) => this.toggle(at),
       hover: () => this.#point(),

@@ -148,6 +148,7 @@ export class InboxGrid extends EventTarget {
     // Of the window, not of the grid: what comes up below it does not change the cards.
     const room = window.innerHeight - BARS;
     this.#layout = layoutOf({ count, width: clientWidth - 2 * GAP, size: this.#size, routes: this.#routes, button, room });
+    this.element.style.setProperty("--gi-rows", String(this.#layout.rows));
     this.space.style.height = `${this.#layout.height}px`;
   }
 

@@ -29,14 +29,16 @@ const PICTURE = 110;
  * @param {number} what.routes the most that one of the gates has
  * @param {number} what.button height of one
  * @param {number} [what.room] height in which a card is to be seen whole
- * @returns {Layout}
+ * @returns {Layout & {rows: number}} `rows` of routes that are seen
  */
 export function layoutOf({ count, width, size, routes, button, room = Infinity }) {
   const least = Math.min(width, width < 520 && size === "small" ? 104 : LEAST[size]);
   const columns = Math.max(1, Math.floor((width + GAP) / (least + GAP)));
   const cell = Math.max(1, (width - GAP * (columns - 1)) / columns);
-  const rows = size === "small" ? 0 : Math.min(ROWS, Math.ceil(routes / Math.max(1, Math.floor((cell - 16) / BUTTON))));
+  const all = size === "small" ? 0 : Math.ceil(routes / Math.max(1, Math.floor((cell - 16) / BUTTON)));
+  const most = Math.max(1, Math.floor((room - WORDS[size] - GAP - PICTURE) / (button + 4)));
+  const rows = Math.min(ROWS, all, most);
   const rest = WORDS[size] + rows * (button + 4) + GAP;
   const row = rest + Math.max(Math.min(PICTURE, cell), Math.min(Math.round(cell * SHAPE[size]), room - rest));
-  return { columns, cell, row, height: Math.ceil(count / columns) * row, count };
+  return { columns, cell, row, height: Math.ceil(count / columns) * row, count, rows };
 }

@@ -10,6 +10,10 @@
 /** Milliseconds within which one of the hidden tabs takes over from one that went away. */
 const TAKE_OVER = 1000;
 
+/** Milliseconds between two looks at the clock, and what it may have gone on by meanwhile. */
+const LOOK = 5000;
+const AWAKE = 20_000;
+
 /**
  * Starts the feed here, and stops it while this tab is hidden and another one follows.
  * @param {Feed} feed
@@ -32,6 +36,13 @@ export function startShared(feed, name) {
   window.addEventListener("pagehide", () => {
     if (feed.running) channel.postMessage("left");
   });
+  // After a sleep the stream looks open, and is dead.
+  let seen = Date.now();
+  setInterval(() => {
+    const slept = Date.now() - seen > AWAKE;
+    seen = Date.now();
+    if (slept && !document.hidden) feed.refresh();
+  }, LOOK);
   // Back out of the browser's cache of pages, where every connection was cut.
   window.addEventListener("pageshow", (event) => event.persisted && feed.refresh());
   follow();
