@@ -7,7 +7,9 @@ there, 4 for a conflict (another decision stands), 5 while the store does not an
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, ClassVar
 
 import click
 from redis.exceptions import RedisError
@@ -16,24 +18,47 @@ from gates import __version__
 from gates.errors import GatebusError
 
 from .access import Access
-from .commands import (
-    buses,
-    completion,
-    decisions,
-    doctor,
-    edit,
-    gates,
-    install,
-    instances,
-    notify,
-    pools,
-    serving,
-    templates,
-    tokens,
-)
+
+MODULES = {
+    "serving": ("up", "serve", "demo"),
+    "gates": ("gates", "show", "route", "cancel", "take-back"),
+    "decisions": ("decisions", "export"),
+    "buses": ("buses", "bus"),
+    "pools": ("pools", "pool"),
+    "instances": ("instances",),
+    "templates": ("templates",),
+    "edit": ("edit",),
+    "notify": ("notify",),
+    "tokens": ("token",),
+    "install": ("install",),
+    "doctor": ("doctor",),
+    "completion": ("completion",),
+}
+"""Module below ``commands/`` -> the names of its COMMANDS."""
 
 EXIT_CODES = {400: 2, 413: 2, 422: 2, 404: 3, 409: 4, 503: 5}
 """HTTP status of an error -> exit code; 1 for any other."""
+
+
+class Loaded(Mapping[str, click.Command]):
+    """Every command by its name; its module is imported when it is first asked for.
+
+    Somebody who presses Tab, or decides a gate, must not wait for the server and what it is made of.
+    """
+
+    _module_of: ClassVar = {name: module for module, names in MODULES.items() for name in names}
+
+    def __getitem__(self, name: str) -> click.Command:
+        """The command; raises KeyError."""
+        module = import_module(f".commands.{self._module_of[name]}", __package__)
+        commands: dict[str, click.Command] = {command.name: command for command in module.COMMANDS}
+        return commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._module_of)
+
+    def __len__(self) -> int:
+        return len(self._module_of)
 
 
 class Commands(click.Group):
@@ -69,22 +94,7 @@ def cli(context: click.Context, url: str | None) -> None:
     context.obj = Access(url)
 
 
-for command in (
-    *serving.COMMANDS,
-    *gates.COMMANDS,
-    *decisions.COMMANDS,
-    *buses.COMMANDS,
-    *pools.COMMANDS,
-    *instances.COMMANDS,
-    *templates.COMMANDS,
-    *edit.COMMANDS,
-    *notify.COMMANDS,
-    *tokens.COMMANDS,
-    *install.COMMANDS,
-    *doctor.COMMANDS,
-    *completion.COMMANDS,
-):
-    cli.add_command(command)
+cli.commands = Loaded()  # type: ignore[assignment]  # click only reads it
 
 
 def main() -> None:

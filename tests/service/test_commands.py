@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from PIL import Image
 from redis_server import RedisServer, free_port
 
+from broker.cli import MODULES
 from broker.commands import gates as gates_command
 from gates import codec
 from gates.bus.record import BusMeta
@@ -298,3 +300,17 @@ def test_watch_goes_on_over_an_outage(own_redis: RedisServer, tmp_path: Path, st
         command.line("waiting .* after the outage")
     finally:
         store.close()
+
+
+# -- loading ------------------------------------------------------------------------------
+
+
+def test_every_command_is_found_by_its_name_and_loads_no_server() -> None:
+    folder = Path(gates_command.__file__).parent
+    modules = {path.stem: import_module(f"broker.commands.{path.stem}") for path in folder.glob("[a-z]*.py")}
+    with_commands = {name: module for name, module in modules.items() if hasattr(module, "COMMANDS")}
+    assert {
+        name: tuple(command.name for command in module.COMMANDS) for name, module in with_commands.items()
+    } == MODULES
+    code = "import sys; from broker.cli import cli; cli.commands['route']; print('aiohttp' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout == "False\n"
