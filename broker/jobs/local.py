@@ -22,7 +22,7 @@ from gates.events import Events
 from gates.filelock import write_atomically
 
 from .local_steps import LocalSteps, Row
-from .record import HELD, Failure, Job, Limits, Offer, Output, Place, Renewal, Stray
+from .record import HELD, Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
 from .steps import NOBODY, check_job_id, digest_of, refused, wanted_states
 
 BUSY_LIMIT = 10.0
@@ -177,6 +177,13 @@ class LocalJobs:
                     return job
         return None
 
+    def explain(self, job: Job, reasons: Sequence[Reason]) -> None:
+        """See :class:`record.JobStore`."""
+        with self._step() as steps:
+            shown = steps.find(job.id)
+            if shown is not None and shown.state == "queued":
+                steps.keep(replace(shown, reasons=tuple(reasons)))
+
     def overdue(self, most: int = 100) -> list[Job]:
         """See :class:`record.JobStore`."""
         with self._reading() as steps:
@@ -229,7 +236,7 @@ class LocalJobs:
             shown = self._owned(steps, job).job
             ended = replace(shown, outputs=tuple(outputs), error=error, note="", node="")
             if state == "done":
-                ended = replace(ended, progress=1.0)
+                ended = replace(ended, progress=1.0, started=shown.started or shown.sent)
                 if job.cache:
                     steps.remember(job.cache, job.id, int(self.limits.keep_blobs * 1000))
             return steps.end(ended, state)

@@ -94,7 +94,7 @@ class Failure:
     """Why a job failed."""
 
     type: str
-    """``validation``, ``execution``, ``input``, ``lost`` or ``output``."""
+    """``validation``, ``execution``, ``input``, ``lost`` or ``output``; of a job that is done: ``dropped``."""
     message: str
     node: str = ""
     class_type: str = ""
@@ -117,7 +117,7 @@ class Job:
     nodes: tuple[str, ...] = ()
     """Node classes that it needs."""
     models: tuple[str, ...] = ()
-    """Model files that it names."""
+    """Model files that it names, each as ``CLASS.INPUT=FILE``."""
     inputs: tuple[Input, ...] = ()
     gates: bool = False
     """Whether it holds nodes that wait for a person: it then keeps its instance for as long."""
@@ -161,6 +161,7 @@ class Job:
     claimed: int = 0
     sent: int = 0
     started: int = 0
+    """Seen to run; when it was sent, of one that was done before anybody looked."""
     ended: int = 0
     rev: int = 0
     """Grows with every change."""
@@ -293,6 +294,10 @@ class JobStore(Protocol):
 
     def claim(self, broker: str, offers: Sequence[Offer]) -> Job | None:
         """The first job of the offers that still waits for a place that is still free, now this broker's; else None."""
+        ...
+
+    def explain(self, job: Job, reasons: Sequence[Reason]) -> None:
+        """Keeps why no instance takes a job that waits; no event. Nothing when it waits no more."""
         ...
 
     def overdue(self, most: int = 100) -> list[Job]:

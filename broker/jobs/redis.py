@@ -15,7 +15,7 @@ from gates.settings import Settings
 
 from . import scripts
 from .fields import as_text, failure_text, from_fields, to_fields
-from .record import Failure, Job, Limits, Offer, Output, Place, Renewal, Stray
+from .record import Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
 from .steps import NOBODY, check_job_id, digest_of, given_back, refused, wanted_states
 
 AT_ONCE = 100
@@ -40,7 +40,8 @@ class RedisJobs:
         self._keep_blobs = int(limits.keep_blobs * 1000)
         names = ("SUBMIT", "ANSWER", "CLAIM", "ADOPT", "RENEW", "SEND", "PROGRESS", "FINISH", "REQUEUE", "CANCEL")
         self._scripts = {
-            name: connection.script(getattr(scripts, name)) for name in (*names, "SETTLE", "PLACE", "OVERDUE")
+            name: connection.script(getattr(scripts, name))
+            for name in (*names, "SETTLE", "PLACE", "OVERDUE", "EXPLAIN")
         }
 
     # -- bytes ----------------------------------------------------------------------------
@@ -154,6 +155,11 @@ class RedisJobs:
             rows += [offer.job, offer.instance, offer.limit, offer.name, offer.url, as_text(offer.reasons)]
         further = [self._keys.job(offer.job) for offer in offers[1:]]
         return self._run("CLAIM", offers[0].job, broker, self._lease, *rows, further=further)[1]
+
+    def explain(self, job: Job, reasons: Sequence[Reason]) -> None:
+        """See :class:`record.JobStore`."""
+        with self._connection.available():
+            self._scripts["EXPLAIN"](keys=[self._keys.job(job.id)], args=[as_text(reasons)])
 
     def overdue(self, most: int = 100) -> list[Job]:
         """See :class:`record.JobStore`."""

@@ -198,7 +198,8 @@ if code ~= 'OK' then return answer(code) end
 redis.call('ZREM', KEYS[4], id)
 redis.call('HSET', job, 'outputs', ARGV[6], 'error', ARGV[7], 'note', '', 'node', '')
 if ARGV[5] == 'done' then
-  redis.call('HSET', job, 'progress', '1')
+  local row = redis.call('HMGET', job, 'started', 'sent')
+  redis.call('HSET', job, 'progress', '1', 'started', row[1] == '0' and row[2] or row[1])
   if KEYS[11] ~= job then redis.call('SET', KEYS[11], id, 'PX', ARGV[9]) end
 end
 finish(ARGV[5], tonumber(ARGV[8]))
@@ -289,4 +290,10 @@ return before
 OVERDUE = """
 local t = redis.call('TIME')
 return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', t[1] * 1000 + math.floor(t[2] / 1000), 'LIMIT', 0, ARGV[1])
+"""
+
+# KEYS[1] - the job's hash. ARGV[1] - why no instance takes it.
+EXPLAIN = """
+if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
+return redis.call('HSET', KEYS[1], 'reasons', ARGV[1])
 """

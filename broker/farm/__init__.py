@@ -1,0 +1,1 @@
+"""The farm: which instance a job goes to, how it is sent there, followed and fetched."""

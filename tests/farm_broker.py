@@ -1,0 +1,36 @@
+"""A broker's part of a farm as a process of its own, to be killed: ``farm_broker.py REDIS_URL LEASE URL…``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from broker.farm import carrier  # noqa: E402
+from broker.farm.dispatcher import Dispatcher  # noqa: E402
+from broker.jobs.record import Limits  # noqa: E402
+from broker.jobs.redis import open_redis_jobs  # noqa: E402
+from gates.settings import Settings  # noqa: E402
+from gates.store import open_store  # noqa: E402
+
+
+def main(url: str, lease: str, *listed: str) -> None:
+    from farm_world import quick_client
+
+    carrier.REPORT, carrier.AGAIN, carrier.REFUSED_FOR = 0.2, 0.2, 0.5
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    settings = Settings(store_url=url)
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(settings, Path(folder), Path(folder))
+        jobs = open_redis_jobs(settings, Limits(lease=float(lease)))
+        dispatcher = Dispatcher(store, jobs, lease=float(lease), listed=listed, client_of=quick_client)
+        asyncio.run(dispatcher.run())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
