@@ -105,7 +105,7 @@ def _folder(check: str, folder: Path) -> Finding:
             pass
         free = shutil.disk_usage(there).free
     except OSError as error:
-        return wrong(check, f"{shown} can't be written: {error.strerror or error}", "give this account the right to")
+        return wrong(check, f"{shown} can't be written: {error.strerror or error}", "give this account the right to write there")
     if free < LITTLE:
         kind = wrong if free < ALMOST_NONE else warning
         return kind(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gates.api.message import Message
 from gates.api.stream import Stream, is_after
 
 
@@ -246,7 +247,8 @@ def test_cursors_are_ordered_by_their_numbers_not_as_text() -> None:
 def test_a_stream_that_starts_over_keeps_what_is_no_event() -> None:
     stream = Stream(None, None, None, "")  # type: ignore[arg-type]
     stream._behind = False
-    stream.put("e.1", b"event")
-    stream.put_text(b"status")
+    status = Message(b"status")
+    stream.put("e.1", Message(b"event"))
+    stream.put_text(status)
     stream.start_over()
-    assert list(stream._waiting) == [("", b"status")]
+    assert list(stream._waiting) == [("", status)]
