@@ -128,8 +128,8 @@ def test_a_result_is_the_same_after_json_and_says_what_went_wrong() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("id", "1"), ("state", "well"), ("seed", 1.5), ("outputs", {}), ("outputs", [{}]), ("timings", {}), ("errors", [1]),
-     ("extra", 1), ("instance", 3), ("template", "../x"), ("parameters", [])],
+    [("id", "1"), ("state", "well"), ("seed", 1.5), ("outputs", {}), ("outputs", [{}]), ("timings", {}),
+     ("errors", [1]), ("extra", 1), ("instance", 3), ("template", "../x"), ("parameters", [])],
 )  # fmt: skip
 def test_a_result_that_is_none_is_refused(key: str, value: object) -> None:
     told = result_of(WANTED, "http://one:8188", Timings()).to_json()
