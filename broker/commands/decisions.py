@@ -29,6 +29,9 @@ from .table import as_json, clean, json_option, table
 SHOWN = 100
 """Decisions in the table, when no other number is asked for."""
 
+NAMED = 20
+"""Images that are gone which the error names; ``--json`` names all."""
+
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 _since = click.option("--since", default="", metavar="WHEN", help="E.g. 30m, 12h, 2d, 2026-11-21, 2026-11-21T08:00.")
@@ -144,7 +147,8 @@ def export_images(
             _until_stopped(store, cursor, lambda entry: target.follow(entry, wanted))
     click.echo(as_json(target.counts) if as_data else f"{folder}: {target.summary}")
     if target.gone:
-        raise NotFound(f"{len(target.gone)} images are not stored (any more): {', '.join(target.gone)}")
+        named = ", ".join([*target.gone[:NAMED], *(["…"] if len(target.gone) > NAMED else [])])
+        raise NotFound(f"{len(target.gone)} images are not stored (any more): {named}")
 
 
 def newest(store: Store) -> str:

@@ -22,6 +22,7 @@ from gates.store import Store
 from ..access import Access, here
 from .completion import gate_ids
 from .following import follow
+from .job_access import cancel_job, told_of_cancel
 from .table import age, as_json, clean, json_option, table
 
 _id = click.argument("gate_id", metavar="ID", shell_complete=gate_ids)
@@ -45,7 +46,13 @@ _by = click.option("--by", default="", metavar="NAME", help="Who decides, for pe
 )
 @click.option("--older", type=click.IntRange(0), default=0, metavar="SECONDS", help="Opened at least so long ago.")
 @click.option("--newer", type=click.IntRange(0), default=0, metavar="SECONDS", help="Opened at most so long ago.")
-@click.option("--order", type=click.Choice(("oldest", "newest")), default="oldest", show_default=True)
+@click.option(
+    "--order",
+    type=click.Choice(("oldest", "newest")),
+    default="oldest",
+    show_default=True,
+    help="Which come first.",
+)
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Show so many, and tell how many there are.")
 @json_option
 @click.pass_obj
@@ -116,9 +123,15 @@ def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: P
 @json_option
 @click.pass_obj
 def cancel(access: Access, gate_id: str, by: str, as_data: bool) -> None:
-    """Decide that the gate's prompt is stopped."""
-    with access.store() as store:
-        gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by, where=here()))
+    """Decide that the gate's prompt is stopped; or cancel the job of that id."""
+    with access.store(shared=False) as store:
+        try:
+            gate = store.gates.decide(_find(store, gate_id).id, make_decision("cancel", by=by, where=here()))
+        except GateNotFound:
+            # Ids of gates and jobs are made alike, and never the same.
+            job = cancel_job(access, store, gate_id, by)
+            click.echo(as_json(job.to_json()) if as_data else told_of_cancel(job))
+            return
     click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} is cancelled")
 
 

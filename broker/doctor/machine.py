@@ -28,6 +28,9 @@ LITTLE = 2 * 1024**3
 
 ALMOST_NONE = 100 * 1024**2
 
+PATIENCE = 5.0
+"""Seconds for a broker to answer."""
+
 SECRET = frozenset(each.name for each in fields(Settings) if not each.repr)
 """Settings that nobody may see; of the store's URL and the tokens a part may be seen."""
 
@@ -105,7 +108,9 @@ def _folder(check: str, folder: Path) -> Finding:
             pass
         free = shutil.disk_usage(there).free
     except OSError as error:
-        return wrong(check, f"{shown} can't be written: {error.strerror or error}", "give this account the right to write there")
+        return wrong(
+            check, f"{shown} can't be written: {error.strerror or error}", "give this account the right to write there"
+        )
     if free < LITTLE:
         kind = wrong if free < ALMOST_NONE else warning
         return kind(
@@ -119,7 +124,7 @@ def broker(url: str, expected: bool, token: str = "") -> Finding:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         # Straight to it: a proxy of the environment is for the world outside.
-        with httpx.Client(timeout=5, trust_env=False, headers=headers) as http:
+        with httpx.Client(timeout=PATIENCE, trust_env=False, headers=headers) as http:
             answer = http.get(f"{url.rstrip('/')}/gatebus/status")
     except httpx.HTTPError as error:
         text = f"nothing answers on {url}"

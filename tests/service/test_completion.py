@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from redis_server import RedisServer, free_port
 
+from broker.cli import cli
 from gates import codec
 from tests.service.processes import ROOT, Gatebus, Studio, image_file
 
@@ -33,28 +35,36 @@ def completed(url: str, *words: str, shell: str = "bash") -> list[str]:
     return [line.partition(",")[2] for line in answer.stdout.splitlines() if line]
 
 
-def test_ids_and_names_are_offered(studio: Studio) -> None:
+def offered(*words: str) -> list[str]:
+    """The same, asked of click in this process; the store is the environment's."""
+    shell = ShellComplete(cli, {}, "gatebus", "_GATEBUS_COMPLETE")
+    return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+
+def test_ids_and_names_are_offered(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = studio.open_gate("portrait").gate
     ended = studio.open_gate("ended")
     ended.close("interrupted")
     studio.store.buses.publish("größe", np.zeros((1, 6, 8, 3), np.float32), None)
     studio.store.pools.add("faces", [(codec.encode_png(np.zeros((6, 8, 3), np.uint8)), "")])
-    url = studio.url
+    monkeypatch.setenv("GATEBUS_STORE_URL", studio.url)
     for command in ("show", "route", "cancel"):
-        assert completed(url, command, "") == [gate.id]
-    assert completed(url, "show", gate.id[:6]) == [gate.id]
-    assert completed(url, "show", "zz") == []
+        assert offered(command, "") == [gate.id]
+    assert offered("show", gate.id[:6]) == [gate.id]
+    assert offered("show", "zz") == []
     for command in ("get", "rm", "versions", "put"):
-        assert completed(url, "bus", command, "gr") == ["größe"]
+        assert offered("bus", command, "gr") == ["größe"]
     for command in ("show", "add", "export", "rm"):
-        assert completed(url, "pool", command, "") == ["faces"]
-    assert completed("", "--url", url, "show", "") == [gate.id]
+        assert offered("pool", command, "") == ["faces"]
+    monkeypatch.delenv("GATEBUS_STORE_URL")
+    assert offered("--url", studio.url, "show", "") == [gate.id]
+    assert completed(studio.url, "show", "") == [gate.id]
 
 
 def test_commands_and_options_are_offered() -> None:
-    assert "pool" in completed("", "po")
-    assert set(completed("", "bus", "")) == {"get", "put", "rm", "versions"}
-    assert "--recursive" in completed("", "pool", "add", "--")
+    assert "pool" in offered("po")
+    assert set(offered("bus", "")) == {"get", "put", "rm", "versions"}
+    assert "--recursive" in offered("pool", "add", "--")
 
 
 def test_without_a_store_buses_and_pools_of_the_disk_are_offered(
@@ -64,8 +74,8 @@ def test_without_a_store_buses_and_pools_of_the_disk_are_offered(
     image = str(image_file(tmp_path / "i.png"))
     assert gatebus("bus", "put", "cp1", image).code == 0
     assert gatebus("pool", "add", "faces", image).code == 0
-    assert completed("", "bus", "get", "") == ["cp1"]
-    assert completed("", "pool", "show", "") == ["faces"]
+    assert offered("bus", "get", "") == ["cp1"]
+    assert offered("pool", "show", "") == ["faces"]
 
 
 def test_a_store_that_is_away_or_frozen_offers_nothing_and_soon(own_redis: RedisServer) -> None:

@@ -313,6 +313,7 @@ def test_a_broker_that_runs_is_told_of(
 
 
 def test_a_port_that_is_held_and_silent_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PATIENCE", 0.5)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         held.listen(1)
