@@ -26,6 +26,8 @@ class ComfyPrompts:
         self.executed: list[str] = []
         """Ids of the prompts that ran to their end, once for each time; not forgotten at a restart."""
         self.freed: list[dict[str, Any]] = []
+        self.own_ids = False
+        """Whether it gives prompts ids of its own, as cores before 0.3.50 or so do."""
         self.forget()
 
     def forget(self) -> None:
@@ -77,7 +79,7 @@ class ComfyPrompts:
             text = "No prompt provided"
             error = {"type": "no_prompt", "message": text, "details": text, "extra_info": {}}
             return web.json_response({"error": error, "node_errors": {}}, status=400)
-        prompt, prompt_id = body["prompt"], str(body.get("prompt_id", uuid.uuid4()))
+        prompt, prompt_id = body["prompt"], str(uuid.uuid4() if self.own_ids else body.get("prompt_id", uuid.uuid4()))
         if self.strict and str(uuid.UUID(prompt_id)) != prompt_id:
             error = {"type": "invalid_prompt_id", "message": "prompt_id must be a valid UUID", "details": ""}
             return web.json_response({"error": {**error, "extra_info": {}}, "node_errors": {}}, status=400)

@@ -16,7 +16,7 @@ from typing import Any, cast
 import aiohttp
 from yarl import URL
 
-from gates.errors import InvalidInput
+from gates.errors import GatebusError, InvalidInput
 
 from .errors import AnswerTooLarge, ComfyRefused, ComfyUnexpected, ComfyUnreachable
 
@@ -71,7 +71,8 @@ class Connection:
         except ValueError as error:
             raise InvalidInput(f"{url[:200]!a} is no URL of a ComfyUI") from error
         if address.scheme not in ("http", "https") or not address.host or address.query_string or address.fragment:
-            raise InvalidInput(f"The address of a ComfyUI is http(s)://HOST[:PORT][/PATH], not {_shown(address)}")
+            given = _shown(address) if address.host else ascii(url[:200])
+            raise InvalidInput(f"The address of a ComfyUI is http(s)://HOST[:PORT][/PATH], not {given}")
         self.limits = limits or Limits()
         self._tls = tls
         self._base = address.with_path(address.path.rstrip("/") + "/")
@@ -142,6 +143,9 @@ class Connection:
                 method, self.address(path), allow_redirects=False, ssl=self._tls, **options
             ) as answer:
                 yield answer
+        except GatebusError:
+            # Of who reads the answer; some are ConnectionErrors, too.
+            raise
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise self._failure(path, error) from error
 

@@ -56,12 +56,17 @@ class Truth:
     async def queue(self, after: float = 0.0) -> Queue:
         """The queue as it is, or as others have just asked for it; looked at no earlier than ``after``."""
         # One under way serves, however slow: looks must not pile up before a slow server.
-        old = self._look is None or (self._look.done() and self._begun < time.monotonic() - FRESH)
-        if self._look is None or old or self._begun < after:
+        look = self._look
+        if look is None or self._begun < after or (look.done() and self._begun < time.monotonic() - FRESH):
             self._begun = time.monotonic()
-            self._look = asyncio.ensure_future(self._read())
-            self._look.add_done_callback(lambda look: look.cancelled() or look.exception())
-        return await asyncio.shield(self._look)
+            look = self._look = asyncio.ensure_future(self._read())
+            look.add_done_callback(self._looked)
+        return await asyncio.shield(look)
+
+    def _looked(self, look: asyncio.Future[Queue]) -> None:
+        """Keeps no look that failed."""
+        if (look.cancelled() or look.exception() is not None) and look is self._look:
+            self._look = None
 
     async def ask_jobs(self) -> bool:
         """Whether the core serves ``/api/jobs``."""
