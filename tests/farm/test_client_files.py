@@ -13,7 +13,7 @@ from PIL import Image
 
 from broker.comfyui.client import ComfyClient
 from broker.comfyui.connection import Limits
-from broker.comfyui.downloads import check_file_name
+from broker.comfyui.downloads import Download, check_file_name
 from broker.comfyui.errors import AnswerTooLarge, ComfyRefused, ComfyUnexpected, DownloadBroken, NoSuchFile
 from broker.comfyui.outputs import OutputFile
 from gates.errors import InvalidImage, InvalidInput
@@ -202,33 +202,22 @@ async def test_a_file_that_is_gone_is_not_found(server: ComfyServer, client: Com
         await client.download(OutputFile("1", "images", "../../etc/passwd"))
 
 
-@pytest.mark.parametrize(
-    "name", ["../x.png", "/etc/x", "a/b.png", "a\\b.png", "C:x.png", "", ".", "..", ".x", "x\0.png"]
-)
-@pytest.mark.parametrize("end", ["", "\n", " ", "."])
-async def test_a_name_leads_out_of_no_folder(client: ComfyClient, name: str, end: str, tmp_path: Path) -> None:
-    await refused(client, name + end, tmp_path)
+OUTWARDS = ["../x.png", "/etc/x", "a/b.png", "a\\b.png", "C:x.png", "", ".", "..", ".x", "x\0.png"]
+ELSEWHERE = ["nul", "CON.png", "com1.txt", "a:b", "a*b", "x" * 201, "x\n.png", "x. ", "x.", "x "]
 
 
-@pytest.mark.parametrize("name", ["nul", "CON.png", "com1.txt", "a:b", "a*b", "x" * 201, "x\n.png", "x. "])
-async def test_a_name_that_another_system_cannot_have_is_refused(
-    client: ComfyClient, name: str, tmp_path: Path
-) -> None:
-    await refused(client, name, tmp_path)
-
-
-async def refused(client: ComfyClient, name: str, tmp_path: Path) -> None:
-    download = await client.download(await result(client))
+@pytest.mark.parametrize("name", OUTWARDS + ELSEWHERE)
+def test_a_name_leads_out_of_no_folder_and_is_one_on_every_system(name: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput):
-        check_file_name(name)
+        Download(OutputFile("1", "images", name), b"x", "").save(tmp_path / "out")
     if name:
         with pytest.raises(InvalidInput):
-            download.save(tmp_path / "out", name)
-    assert list((tmp_path / "out").glob("**/*")) == []
+            Download(OutputFile("1", "images", "x.png"), b"x", "").save(tmp_path / "out", name)
+    assert list(tmp_path.glob("**/*.*")) == []
 
 
 @pytest.mark.parametrize("name", ["x.png", "ComfyUI_00001_.png", "a (1).png", "Bild ü 画.webp", "console.png"])
-async def test_a_plain_name_is_kept(name: str) -> None:
+def test_a_plain_name_is_kept(name: str) -> None:
     assert check_file_name(name) == name
 
 
