@@ -21,6 +21,9 @@ from gates.settings import Settings
 from gates.store import Store
 
 from .exchanges import RUNNING, Running, framed
+from .farm.api import FarmApi
+from .farm.mounting import mount_farm
+from .jobs.record import JobStore
 from .metrics import CONTENT_TYPE, METRICS, Metrics
 from .openapi import mount_document
 from .page import mount_page
@@ -39,19 +42,24 @@ def make_app(
     *,
     prefix: str = "",
     tokens: Callable[[], Sequence[Token]] | None = None,
+    jobs: JobStore | None = None,
 ) -> web.Application:
     """The application over an open store, which stays the caller's to close. ``state_dir``: see ``gates.api.mount``.
 
     ``prefix``: everything lies below this sub-path (see :func:`check_prefix`). ``tokens``
     gives the accepted ones of now, and is asked again while the application runs; without it
     those of the store's settings count.
+    ``jobs``: the farm's, which stay the caller's to close; without them it has no farm.
     """
     prefix = check_prefix(prefix)
     guard, metrics, running = Guard(store.settings), Metrics(), Running()
     frame = framed(guard, metrics, running, prefix)
     app = web.Application(middlewares=[] if prefix else [frame])
     app[METRICS], app[RUNNING] = metrics, running
-    api = mount(app, lambda: store, state_dir, guard=guard)
+    further = FarmApi(jobs).routes if jobs is not None else ()
+    api = mount(app, lambda: store, state_dir, guard=guard, further=further)
+    if jobs is not None:
+        mount_farm(app, store, jobs)
     mount_document(app, api.routes, prefix)
     mount_page(app)
     _mount_service(app, api, store, guard, metrics)

@@ -26,6 +26,7 @@ MODULES = {
     "buses": ("buses", "bus"),
     "pools": ("pools", "pool"),
     "instances": ("instances",),
+    "jobs": ("submit", "jobs", "job"),
     "templates": ("templates",),
     "edit": ("edit",),
     "notify": ("notify",),

@@ -37,6 +37,7 @@ TAGS = {
     "decisions": "What was decided.",
     "buses": "Named places with the last passed image and mask.",
     "pools": "Curated sets of images.",
+    "jobs": "Prompts submitted to the farm.",
     "instances": "The ComfyUI processes of the farm.",
     "events": "What changes, as it changes.",
     "service": "This server.",

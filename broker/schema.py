@@ -20,7 +20,11 @@ NAME = {"type": "string", "minLength": 1, "maxLength": NAME_LIMIT, "format": "ga
 """What ``gates.names.check_name`` accepts."""
 SLOT_FILE = {"type": "string", "pattern": r"^img_[0-9]{4,9}\.png$"}
 
-PATH_SCHEMAS = {"gate_id": GATE_ID, "name": NAME, "pool_id": NAME, "file": SLOT_FILE, "instance_id": GATE_ID}
+PATH_SCHEMAS = {
+    **{"gate_id": GATE_ID, "name": NAME, "pool_id": NAME, "file": SLOT_FILE, "instance_id": GATE_ID},
+    **{"job_id": GATE_ID, "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
+    "number": {"type": "string", "pattern": "^(0|[1-9][0-9]{0,3})$"},
+}
 """Variable part of a path -> its schema; what is not here is a name."""
 
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", None: "null", types.NoneType: "null"}
@@ -100,6 +104,8 @@ def _kind_schema(field: Field) -> dict[str, Any]:
         "files": {"type": "array", "items": SLOT_FILE, "minItems": 1, "uniqueItems": True},
         "gates": {"type": "array", "items": GATE_ID, "minItems": 1, "maxItems": field.high, "uniqueItems": True},
         "digest": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "object": {"type": "object"},
+        "objects": {"type": "array", "items": {"type": "object"}, "maxItems": field.high},
         "bytes": {"type": "string", "minLength": 1, "contentMediaType": "application/octet-stream"},
         # NUL is refused: it ends the text for too many readers.
         "text": {"type": "string", "maxLength": field.limit, "pattern": r"^[^\u0000]*$"},

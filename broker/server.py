@@ -21,6 +21,7 @@ from gates.store import Store
 
 from .app import make_app
 from .exchanges import RUNNING
+from .jobs.opening import open_jobs
 from .metrics import METRICS
 from .notify.notifications import mount_notifications
 
@@ -37,6 +38,9 @@ IDLE_LIMIT = 75.0
 
 UNREAD_LIMIT = 60.0
 """Seconds for which a reader may leave what was sent untaken."""
+
+LINE_LIMIT = 64 * 1024
+"""Bytes of the first line of a call: a query may hold many ids, and text that is escaped by nine bytes a character."""
 
 SWITCH = 0.0005
 """Seconds after which a thread that computes makes way for another. With Python's own 5 ms a decision, which
@@ -95,9 +99,12 @@ async def serve(
     sys.setswitchinterval(SWITCH)
     stop = asyncio.Event()
     _on_signals(stop.set)
-    app = make_app(store, state_dir, prefix=listening.prefix, tokens=tokens)
+    jobs = open_jobs(store, state_dir)
+    app = make_app(store, state_dir, prefix=listening.prefix, tokens=tokens, jobs=jobs)
     mount_notifications(app, store, app[METRICS].notified)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CUT_LIMIT, keepalive_timeout=IDLE_LIMIT)
+    runner = web.AppRunner(
+        app, access_log=None, shutdown_timeout=CUT_LIMIT, keepalive_timeout=IDLE_LIMIT, max_line_size=LINE_LIMIT
+    )
     await runner.setup()
     server: asyncio.Server | None = None
     try:
@@ -114,6 +121,7 @@ async def serve(
         if server is not None:
             server.close()
         await runner.cleanup()
+        jobs.close()
         if server is not None:
             log.info("stopped")
 

@@ -22,6 +22,8 @@ TEXT_LIMIT = 16_384
 """Characters in a decision's text or a note."""
 
 _GATE_ID = _INSTANCE_ID = re.compile(r"[0-9a-f]{32}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,3}")
 _SLOT_FILE = re.compile(r"img_[0-9]{4,9}\.png")
 _DECISION_ID = re.compile(r"[A-Za-z0-9_:-]{1,64}")
 # Windows opens these as devices, whatever the ending (con.txt is the console).
@@ -63,6 +65,27 @@ def check_instance_id(instance_id: object) -> str:
     if isinstance(instance_id, str) and _INSTANCE_ID.fullmatch(instance_id):
         return instance_id
     raise InvalidName("An instance id is 32 lowercase hex digits", what="instance id")
+
+
+def check_job_id(job_id: object) -> str:
+    """The id, when it is 32 lowercase hex digits; raises InvalidName otherwise."""
+    if isinstance(job_id, str) and _GATE_ID.fullmatch(job_id):
+        return job_id
+    raise InvalidName("A job id is 32 lowercase hex digits", what="job id")
+
+
+def check_digest(digest: object) -> str:
+    """The digest, when it is a SHA-256 in lowercase hex; raises InvalidName otherwise."""
+    if isinstance(digest, str) and _DIGEST.fullmatch(digest):
+        return digest
+    raise InvalidName("A digest is a SHA-256 of 64 lowercase hex digits", what="digest")
+
+
+def check_number(number: object) -> str:
+    """The text, when it is a whole number of 0 to 9999 without leading zeros; raises InvalidName otherwise."""
+    if isinstance(number, str) and _NUMBER.fullmatch(number):
+        return number
+    raise InvalidName("A number in a path is 0 to 9999", what="number")
 
 
 def check_slot_file(file: object) -> str:

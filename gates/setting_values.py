@@ -121,6 +121,14 @@ def page_url(value: Any) -> str:
     return str(value)
 
 
+def page_urls(value: Any) -> tuple[str, ...]:
+    """Addresses of several ComfyUIs, each once."""
+    entries = re.split(r"[\s,]+", value) if isinstance(value, str) else value
+    if not isinstance(entries, list):
+        raise ValueError("http://host:port or https://host:port, with a path if it has one, with commas between")
+    return tuple(dict.fromkeys(page_url(entry).rstrip("/") for entry in entries if entry != ""))
+
+
 def log_level(value: Any) -> str:
     """From which level on a process logs; "" for its own."""
     if value in ("", *LOG_LEVELS):

@@ -171,6 +171,21 @@ class Settings:
     comfyui_token: str = _secret_setting(
         "", values.secret, "Bearer token for it, where a proxy before it asks for one. Secret."
     )
+    comfyui_urls: tuple[str, ...] = _setting(
+        (),
+        values.page_urls,
+        "Addresses of ComfyUIs of the farm that do not announce themselves, with commas between.",
+    )
+    jobs_per_instance: int = _setting(
+        2, values.whole(1, 100), "Jobs that one instance has at a time: one runs, the others wait there already."
+    )
+    max_jobs: int = _setting(10_000, values.whole(1, 1_000_000), "Jobs that wait; more are answered with 503.")
+    max_jobs_each: int = _setting(
+        2000, values.whole(1, 1_000_000), "Jobs of one submitter that wait; more are answered with 429."
+    )
+    keep_results: float = _setting(
+        604_800.0, values.seconds(3600, 31_536_000), "Seconds for which the inputs and results of jobs are kept."
+    )
     templates_dir: Path | None = _setting(
         None,
         values.folder,

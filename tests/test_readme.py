@@ -14,6 +14,9 @@ from readme import README, ROOT, fenced, rows, section
 
 from broker import bootstrap, cli
 from broker.doctor import rights
+from broker.farm.api import FarmApi
+from broker.jobs.local import LocalJobs
+from broker.jobs.record import Limits
 from broker.metrics import Metrics
 from gates import errors
 from gates.api import TABLE, Route
@@ -45,9 +48,10 @@ def takes(route: Route) -> str:
     return "; ".join(parts)
 
 
-def test_the_route_table_is_the_one_of_the_api() -> None:
+def test_the_route_table_is_the_one_of_the_api(tmp_path: Path) -> None:
+    farm = FarmApi(LocalJobs(tmp_path, Limits())).routes
     shown = [row[:3] for row in rows(section("## HTTP API")) if "/" in row[0]]
-    assert shown == [[f"`{route.method} {route.path}`", route.role, takes(route)] for route in TABLE]
+    assert shown == [[f"`{route.method} {route.path}`", route.role, takes(route)] for route in (*TABLE, *farm)]
 
 
 def test_every_type_of_error_is_in_the_table_under_its_status() -> None:

@@ -58,10 +58,10 @@ CLIENT_AWAY = 4.0
 log = logging.getLogger(__name__)
 
 
-def default_client(url: str, lease: float) -> ComfyClient:
+def default_client(url: str, lease: float, token: str = "") -> ComfyClient:
     """A client whose patience fits a lease of so many seconds: what it sends, it sends while the lease holds."""
     patience = min(10.0, lease / 3)
-    return ComfyClient(url, limits=ClientLimits(connect=5.0, timeout=30.0, patience=patience), away=CLIENT_AWAY)
+    return ComfyClient(url, token, limits=ClientLimits(connect=5.0, timeout=30.0, patience=patience), away=CLIENT_AWAY)
 
 
 class Dispatcher:

@@ -20,10 +20,11 @@ from pathlib import Path
 from gates.errors import BlobNotFound, JobNotFound, StoreUnavailable
 from gates.events import Events
 from gates.filelock import write_atomically
+from gates.names import check_job_id
 
 from .local_steps import LocalSteps, Row
 from .record import HELD, Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
-from .steps import NOBODY, check_job_id, digest_of, refused, wanted_states
+from .steps import NOBODY, digest_of, refused, wanted_states
 
 BUSY_LIMIT = 10.0
 """Seconds for which a step waits for another process's."""

@@ -11,12 +11,13 @@ from gates.connection import Connection, pairs
 from gates.errors import BlobNotFound, JobNotFound
 from gates.events import KEPT_EVENTS
 from gates.keys import Keys
+from gates.names import check_job_id
 from gates.settings import Settings
 
 from . import scripts
 from .fields import as_text, failure_text, from_fields, to_fields
 from .record import Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
-from .steps import NOBODY, check_job_id, digest_of, given_back, refused, wanted_states
+from .steps import NOBODY, digest_of, given_back, refused, wanted_states
 
 AT_ONCE = 100
 """Jobs in one script or pipeline."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import replace
 
-from gates.errors import Conflict, Fenced, GatebusError, InvalidName, JobEnded, JobNotFound, QueueFull, TooMany
+from gates.errors import Conflict, Fenced, GatebusError, JobEnded, JobNotFound, QueueFull, TooMany
 
 from .record import ENDED, LIVE, Attempt, Job, Limits
 
@@ -20,13 +19,6 @@ NOBODY = "-"
 def digest_of(data: bytes) -> str:
     """The SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
-
-
-def check_job_id(job_id: object) -> str:
-    """The id, when it is 32 lowercase hex digits; raises InvalidName otherwise."""
-    if isinstance(job_id, str) and re.fullmatch(r"[0-9a-f]{32}", job_id):
-        return job_id
-    raise InvalidName("A job id is 32 lowercase hex digits", what="job id")
 
 
 def refused(code: str, job_id: str, limits: Limits, submitter: str = "", state: str = "") -> GatebusError:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +66,7 @@ class Api:
         state_dir: Path | None = None,
         folders: editor.Folders | None = None,
         guard: Guard | None = None,
+        further: Sequence[Route] = (),
     ) -> None:
         """``store_of`` opens the store, or gives the open one; it is called with the first use, in a thread.
 
@@ -73,7 +74,7 @@ class Api:
         moment; None keeps the one in memory and the other in the system's temporary folder.
         ``folders`` are ComfyUI's directories, where it is ComfyUI that serves: with them come
         the routes of its mask editor. ``guard``: the server's own, by default one of the
-        store's settings.
+        store's settings. ``further``: routes that only this server has.
         """
         self._store_of = store_of
         self._guard = guard
@@ -86,7 +87,7 @@ class Api:
         self.images = ThreadPoolExecutor(IMAGE_THREADS, "gatebus-images")
         self.intake = Intake()
         self.streams = streams.Streams()
-        table = TABLE if folders is None else (*TABLE, *editor.ROUTES)
+        table = (*TABLE, *further) if folders is None else (*TABLE, *further, *editor.ROUTES)
         self.routes = [replace(route, handler=self._handler(route)) for route in table]
 
     @property
@@ -160,13 +161,14 @@ def mount(
     state_dir: Path | None = None,
     folders: editor.Folders | None = None,
     guard: Guard | None = None,
+    further: Sequence[Route] = (),
 ) -> Api:
     """Puts every route on an aiohttp application, or on the route table that ComfyUI mounts (also under /api).
 
     With an application the streams and threads end with it; with a table the caller may call
     :meth:`Api.shut_down` and :meth:`Api.close`.
     """
-    api = Api(store_of, state_dir, folders, guard)
+    api = Api(store_of, state_dir, folders, guard, further)
     if isinstance(server, web.Application):
         server.add_routes([web.route(route.method, route.path, route.handler) for route in api.routes])
         server.on_shutdown.append(api.shut_down)

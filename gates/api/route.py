@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ..errors import InvalidInput, TooLarge
-from ..names import LABEL_LIMIT, check_gate_id, check_instance_id, check_int, check_name, check_slot_file
+from ..names import (
+    LABEL_LIMIT,
+    check_digest,
+    check_gate_id,
+    check_instance_id,
+    check_int,
+    check_job_id,
+    check_name,
+    check_number,
+    check_slot_file,
+)
 from ..thumbnails import DEFAULT_SIZE, SIZES
 
 if TYPE_CHECKING:
@@ -28,6 +38,9 @@ PATH_CHECKS: Mapping[str, Callable[[str], str]] = {
     "name": lambda text: check_name(text, "bus name"),
     "pool_id": lambda text: check_name(text, "pool id"),
     "file": check_slot_file,
+    "job_id": check_job_id,
+    "digest": check_digest,
+    "number": check_number,
 }
 """Variable part of a path -> its check."""
 
@@ -41,7 +54,8 @@ class Field:
     name: str
     kind: str
     """``int``, ``text``, ``flag``, ``name``, ``file``, ``files`` and ``gates`` (lists without repeats, of slots'
-    files or of gates' ids), ``ints``, ``digest`` (SHA-256 in hex) or ``bytes`` (an uploaded file, in forms only)."""
+    files or of gates' ids), ``ints``, ``digest`` (SHA-256 in hex), ``bytes`` (an uploaded file, in forms only),
+    ``object`` or ``objects`` (a JSON object, a list of them; what they hold is checked by who takes them)."""
     about: str
     required: bool = False
     default: Any = None
@@ -78,6 +92,14 @@ class Field:
             return ids
         if self.kind == "ints":
             return [self._whole(entry) for entry in self._list(value)]
+        if self.kind == "object":
+            if not isinstance(value, dict):
+                raise InvalidInput(f"{self.name} must be an object", what=self.name)
+            return value
+        if self.kind == "objects":
+            if not all(isinstance(entry, dict) for entry in self._list(value)) or len(value) > self.high:
+                raise InvalidInput(f"{self.name} must be a list of at most {self.high} objects", what=self.name)
+            return value
         if self.kind == "flag":
             if type(value) is not bool:
                 raise InvalidInput(f"{self.name} must be true or false", what=self.name)

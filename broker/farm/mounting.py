@@ -1,0 +1,44 @@
+"""The farm as part of a broker's application: its routes, and the dispatcher while the application runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from gates.store import Store
+
+from ..comfyui.client import ComfyClient
+from ..jobs.record import JobStore
+from .dispatcher import Dispatcher, default_client
+
+log = logging.getLogger(__name__)
+
+
+def mount_farm(app: web.Application, store: Store, jobs: JobStore) -> None:
+    """Has jobs dispatched while the application runs, to every instance that the store and the settings name."""
+    settings = store.settings
+    # The token is for those that the settings name: one that announces itself could be anybody's.
+    named = {url.rstrip("/") for url in (*settings.comfyui_urls, settings.comfyui_url)}
+
+    def client_of(url: str) -> ComfyClient:
+        return default_client(url, settings.lease, settings.comfyui_token if url in named else "")
+
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        dispatcher = Dispatcher(
+            store,
+            jobs,
+            lease=settings.lease,
+            listed=settings.comfyui_urls,
+            limit=settings.jobs_per_instance,
+            folder=settings.output_dir,
+            client_of=client_of,
+        )
+        running = asyncio.create_task(dispatcher.run())
+        yield
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    app.cleanup_ctx.append(run)
