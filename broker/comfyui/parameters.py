@@ -193,7 +193,8 @@ class Parameter:
     def from_json(cls, template: str, name: str, value: Any) -> Parameter:
         """The parameter of a document; raises InvalidTemplate, which names template, parameter, node and input."""
         if not isinstance(value, dict):
-            raise InvalidTemplate(f"The parameter {name} of {template} must be an object", template=template, parameter=name)
+            message = f"The parameter {name} of {template} must be an object"
+            raise InvalidTemplate(message, template=template, parameter=name)
         where = {"template": template, "parameter": name, "node": value.get("node"), "input": value.get("input")}
 
         def refuse(what: str) -> InvalidTemplate:
