@@ -100,7 +100,8 @@ class ComfyClient:
         submission = await self._submitting.submit(
             graph, wanted, before, front=front, targets=targets, extra_data=extra_data
         )
-        self._following.remember(wanted, Submitted(classes, submission.dropped, breaks, time.monotonic()))
+        submitted = Submitted(classes, submission.dropped, breaks, time.monotonic(), submission.resent)
+        self._following.remember(wanted, submitted)
         return submission
 
     async def find(self, prompt_id: str) -> Found:

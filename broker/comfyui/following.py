@@ -49,6 +49,8 @@ class Submitted:
     """Of the stream, until then."""
     at: float
     """Monotonic seconds; what was looked at before tells nothing of it."""
+    resent: bool
+    """Whether there may be several copies of it."""
 
 
 KEPT_PROMPTS = 10_000
@@ -139,6 +141,8 @@ class Following:
             if time.monotonic() >= look:
                 try:
                     found = await self._truth.find(prompt_id, ending=ending, after=self._since(prompt_id))
+                    if prompt_id in self._submitted and self._submitted[prompt_id].resent:
+                        await self._truth.withdraw_copies(prompt_id)
                 except (ComfyUnreachable, ComfyUnexpected) as error:
                     # What a proxy before a ComfyUI that starts answers may be anything.
                     if time.monotonic() - answered > self._patience or error.details.get("final"):

@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gates.errors import InvalidInput
@@ -36,6 +36,9 @@ class Submission:
     """Its place: prompts run in the order of their numbers."""
     dropped: tuple[NodeProblem, ...]
     """Why output nodes were left out: ComfyUI runs what is valid of a prompt, and says so here only."""
+
+    resent: bool = False
+    """Whether it was sent more than once, because nobody answered and it was not there."""
 
     @property
     def dropped_outputs(self) -> tuple[str, ...]:
@@ -120,9 +123,8 @@ class Submitting:
                     raise
                 await asyncio.sleep(max(0.2, min(float(error.details.get("retry_after") or 0), 5.0)))
                 continue
-            if unknown:
-                await self._withdraw_copies(prompt_id)
-            return submission
+            # What was sent before may still arrive: who follows the prompt leaves one of the copies.
+            return replace(submission, resent=unknown)
 
     async def _post(self, prompt_id: str, data: bytes) -> Submission:
         async with self._connection.ask(
@@ -165,15 +167,3 @@ class Submitting:
             if found.state != "absent":
                 return True
         return False
-
-    async def _withdraw_copies(self, prompt_id: str) -> None:
-        """Leaves one of several copies in the queue: the first sending may have arrived after it was looked for."""
-        try:
-            queue = await self._truth.queue(time.monotonic())
-            running, pending = queue.running.count(prompt_id), queue.pending.count(prompt_id)
-            for _ in range(min(pending, running + pending - 1)):
-                # The core takes out one at a time.
-                await self._connection.json("POST", "queue", json={"delete": [prompt_id]})
-        except ComfyUnreachable:
-            # The prompt is queued; a second copy, if there is one, has the same id and comes from the cache.
-            return

@@ -63,6 +63,15 @@ class Truth:
             look.add_done_callback(self._looked)
         return await asyncio.shield(look)
 
+    async def withdraw_copies(self, prompt_id: str) -> None:
+        """Leaves one of several copies of the prompt in the queue: of one id the core takes as many as come."""
+        queue = await self.queue()
+        running, pending = queue.running.count(prompt_id), queue.pending.count(prompt_id)
+        for _ in range(min(pending, running + pending - 1)):
+            # The core takes out one at a time.
+            await self._connection.json("POST", "queue", json={"delete": [prompt_id]})
+            self._begun = 0.0
+
     def _looked(self, look: asyncio.Future[Queue]) -> None:
         """Keeps no look that failed."""
         if (look.cancelled() or look.exception() is not None) and look is self._look:

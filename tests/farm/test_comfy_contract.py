@@ -291,7 +291,7 @@ async def test_invalid_outputs_are_dropped_with_a_200_and_alone_they_are_refused
     # Of which outputs it tells depends on the order in which it looks at them, which is none.
     assert "6" in answer["node_errors"]["5"]["dependent_outputs"]
     assert "7" in answer["node_errors"]["7"]["dependent_outputs"]
-    small, text = answer["node_errors"]["5"]["errors"]
+    text, small = sorted(answer["node_errors"]["5"]["errors"], key=lambda error: error["extra_info"]["input_name"])
     assert small["message"] == "Value -1 smaller than min of 1"
     assert small["extra_info"] == {"input_name": "width", "input_config": ["INT", ANY], "received_value": -1}
     assert (text["type"], text["extra_info"]["input_name"]) == ("invalid_input_type", "height")
