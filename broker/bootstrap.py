@@ -31,6 +31,9 @@ CONTAINS = {"test": frozenset(("embedded", "fast", "test"))}
 CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 """What runs before the tests, each as ``python -m …``; the first failure ends the job."""
 
+WORKERS = 4
+"""Processes that test side by side, at most: each has a Redis and a browser of its own."""
+
 TYPESCRIPT = "7.0.2"
 """The version that checks the page's modules; another one may find other faults."""
 
@@ -188,7 +191,9 @@ def commands(job: str, python: str, arguments: Sequence[str]) -> list[list[str]]
     """What the job runs, one after the other."""
     if job == "demo":
         return [[python, "-m", "broker", "demo", *arguments]]
-    return [[python, "-m", *check] for check in CHECKS] + [[python, "-m", "pytest", *arguments]]
+    # A file's tests stay together: they share the browser, or a Redis that is killed.
+    workers = ["-n", str(min(WORKERS, os.cpu_count() or 1)), "--dist", "loadfile"]
+    return [[python, "-m", *check] for check in CHECKS] + [[python, "-m", "pytest", *workers, *arguments]]
 
 
 def say(text: str) -> None:

@@ -212,13 +212,14 @@ def test_typescript_is_installed_in_the_one_version_and_once(checkout: Path, ran
     assert len(ran) == 2
 
 
-def test_the_tests_come_after_lint_and_types_and_take_pytests_arguments() -> None:
+def test_the_tests_come_after_lint_and_types_and_take_pytests_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     commands = bootstrap.commands("test", "python", ["-k", "names"])
     assert [command[2:] for command in commands] == [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
         ["mypy"],
-        ["pytest", "-k", "names"],
+        ["pytest", "-n", "2", "--dist", "loadfile", "-k", "names"],
     ]
     assert bootstrap.commands("demo", "python", ["a.png"]) == [["python", "-m", "broker", "demo", "a.png"]]
 
