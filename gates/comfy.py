@@ -269,13 +269,13 @@ def start() -> None:
 
     api.mount(PromptServer.instance.routes, store, user_dir(), api.Folders(input_dir, temporary_dir))
     PromptServer.instance.add_on_prompt_handler(_without_fingerprints)
-    _process.announce()
     try:
         settings = _process.settings()
     except InvalidSetting as error:
         log.error("gatebus: %s. Its nodes can't run until this is corrected.", error.message)
     else:
         log.info("gatebus: the store is %s", settings.safe_url or "this machine alone (no store_url is set)")
+        _process.announce()
 
 
 def _without_fingerprints(submitted: dict[str, Any]) -> dict[str, Any]:
