@@ -30,6 +30,9 @@ LOOK = 1.0
 STOP_LIMIT = 5.0
 """Seconds that the thread has to end."""
 
+CANCEL_EVERY = 0.1
+"""Seconds after which a task that is still there is cancelled once more."""
+
 log = logging.getLogger(__name__)
 
 
@@ -134,16 +137,14 @@ class Notifications:
                     await self._look_again_and_again(follower, claims, woken, blocking)
                 finally:
                     unsubscribe()
-                    for task in running:
-                        task.cancel()
-                    await asyncio.gather(*running, return_exceptions=True)
+                    await _cancelled(running)
         connection.close()
 
     async def _look_again_and_again(
         self, follower: Follower, claims: Claims, woken: asyncio.Event, blocking: Callable[..., Any]
     ) -> None:
         kept = ""
-        while True:
+        while not self._closed.is_set():
             woken.clear()
             try:
                 await blocking(follower.look)
@@ -177,6 +178,14 @@ class Notifications:
         except GatebusError as error:
             log.debug("gatebus: gate %s has no picture to send: %s", gate_id, error)
             return None
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels until all have ended: a timeout in the same moment takes a cancel for its own and swallows it."""
+    while alive := [task for task in tasks if not task.done()]:
+        for task in alive:
+            task.cancel()
+        await asyncio.wait(alive, timeout=CANCEL_EVERY)
 
 
 def _order(cursor: str) -> tuple[int, int]:
