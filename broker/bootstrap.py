@@ -34,6 +34,14 @@ CHECKS = (("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",))
 WORKERS = 4
 """Processes that test side by side, at most: each has a Redis and a browser of its own."""
 
+AGAIN = 10
+"""Tests that are run once more, alone, when they failed beside others; where more fail it is not the load."""
+
+LAST_FAILED = Path(".pytest_cache", "v", "cache", "lastfailed")
+
+SOME_FAILED = 1
+"""Pytest's exit code when all tests ran and some failed."""
+
 TYPESCRIPT = "7.0.2"
 """The version that checks the page's modules; another one may find other faults."""
 
@@ -196,6 +204,30 @@ def commands(job: str, python: str, arguments: Sequence[str]) -> list[list[str]]
     return [[python, "-m", *check] for check in CHECKS] + [[python, "-m", "pytest", *workers, *arguments]]
 
 
+def failed_tests(root: Path) -> list[str]:
+    """The tests that failed last, as pytest remembers them; none where it remembers nothing."""
+    try:
+        return sorted(json.loads((root / LAST_FAILED).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return []
+
+
+def run_again(root: Path, python: str) -> int:
+    """Runs the tests that failed once more, one after the other and nothing beside them; 1 when one fails again.
+
+    Many tests kill, freeze and time servers, and beside three others on two cores one of them may
+    starve. What fails for any other reason fails again. Those that pass are named.
+    """
+    failed = failed_tests(root)
+    if not 0 < len(failed) <= AGAIN:
+        return SOME_FAILED
+    say(f"gatebus: failed beside others, now run alone: {len(failed)}")
+    code = shown([python, "-m", "pytest", "-n", "0", *failed], folder=root)
+    if code == 0:
+        say("gatebus: passed only alone (look at these):\n" + "\n".join(f"  {name}" for name in failed))
+    return code
+
+
 def say(text: str) -> None:
     """Prints a line at once, also when the output is a pipe."""
     print(text, flush=True)
@@ -236,6 +268,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     for command in commands(job, venv.python, arguments[1:]):
         code = shown(command, folder=ROOT if job == "test" else None)
+        if code == SOME_FAILED and command[2] == "pytest":
+            code = run_again(ROOT, venv.python)
         if code != 0:
             return code
     return 0

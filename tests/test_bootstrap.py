@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -237,6 +239,38 @@ def test_the_first_command_that_fails_ends_the_job_with_its_exit_code(
     shown = capfd.readouterr().out.splitlines()
     assert [line for line in shown if not line.startswith("+ ")] == ["first", "second"]
     assert sum(line.startswith("+ ") for line in shown) == 2, "each command is shown"
+
+
+@pytest.mark.parametrize("passes_alone", [True, False])
+def test_a_test_that_failed_beside_others_is_run_once_more_alone_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], passes_alone: bool
+) -> None:
+    # Fails the first time; the second time only if it is to.
+    (tmp_path / "test_it.py").write_text(
+        "from pathlib import Path\n\n\ndef test_passes():\n    pass\n\n\ndef test_starves():\n"
+        f"    seen = Path('seen')\n    again = seen.exists()\n    seen.touch()\n    assert again and {passes_alone}\n"
+    )
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "prepare", lambda root, job: SimpleNamespace(python=sys.executable))
+    monkeypatch.setattr(bootstrap, "CHECKS", ())
+    assert bootstrap.main(["test"]) == (0 if passes_alone else 1)
+    shown = capfd.readouterr().out
+    assert "1 failed, 1 passed" in shown
+    assert "failed beside others, now run alone: 1" in shown
+    assert ("passed only alone (look at these):\n  test_it.py::test_starves" in shown) == passes_alone
+
+
+def test_where_many_tests_fail_they_are_not_run_again(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = checkout / bootstrap.LAST_FAILED
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({f"test_it.py::test_{number}": True for number in range(bootstrap.AGAIN + 1)}))
+    assert bootstrap.run_again(checkout, sys.executable) == 1
+    kept.unlink()
+    assert bootstrap.run_again(checkout, sys.executable) == 1
+    assert capfd.readouterr().out == ""
 
 
 def test_a_wrong_call_is_told_the_two_right_ones(capsys: pytest.CaptureFixture[str]) -> None:
