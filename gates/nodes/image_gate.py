@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +10,13 @@ import torch
 from .. import codec, comfy
 from ..bus.record import BusMeta, parse_bus_reference
 from ..bus.version import check_draft
-from ..errors import BusNotFound, GatebusError, GateClosed, GateNotFound, TakenBack
-from ..gate.record import ENDED, MAX_ROUTES, Gate, Waiter
+from ..errors import BusNotFound, GatebusError
+from ..gate.record import MAX_ROUTES, Decision
 from ..pixels import to_floats
-from ..store import Store
 from ..tensors import empty_mask, fit_mask, mask_to_array, to_array, to_tensor
+from .asking import Asked, answered, ask, gate_at, taken_up
 from .gate_inputs import INPUTS, SEARCH_ALIASES, Question, check_question
-from .pause import Pause, in_background
-
-log = logging.getLogger(__name__)
+from .pause import Pause
 
 NOTHING = 64
 """Height and width of the zero mask of a gate that had nothing to ask; ComfyUI's size for "no mask"."""
@@ -31,15 +26,12 @@ NOTHING = 64
 class _Opened:
     """A gate that was opened, and what it is about."""
 
-    store: Store
-    waiter: Waiter
+    asked: Asked
     image: torch.Tensor
     mask: torch.Tensor
     """The mask to pass on unless one is painted: loaded from the bus, else wired, else zeros."""
     shown: bytes | None
     """That mask's first frame as the gate shows it, as PNG; None when there is neither a loaded nor a wired one."""
-    upload: Future[object] | None = None
-    """The whole image on its way to the store, None when it is there already."""
 
 
 class ImageGate:
@@ -129,26 +121,7 @@ class ImageGate:
             opened = await pause.step(lambda: _open(pause, question, at, image, mask), discard=_withdraw)
             if opened is None:
                 return _nothing()
-            return await _pass(pause, question, at, opened)
-
-
-async def _pass(pause: Pause, question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
-    """Waits for the decision and carries it out."""
-    try:
-        while True:
-            try:
-                return await pause.patiently(
-                    lambda: _carry_out(pause, question, at, opened), when=opened.waiter.on_decision
-                )
-            except TakenBack:
-                log.info("gatebus: gate %s waits again: its decision was taken back", opened.waiter.gate.id)
-    except BaseException as error:
-        _end(opened.waiter, error)
-        raise
-    finally:
-        # What was decided is logged with its image, and its image kept for a time.
-        if opened.upload is not None and opened.waiter.decision is None:
-            opened.upload.cancel()
+            return await answered(pause, opened.asked, lambda decision: _carry_out(question, at, opened, decision))
 
 
 def _open(
@@ -156,7 +129,7 @@ def _open(
 ) -> _Opened | None:
     """Opens the gate and makes it known (in a thread); None when there is no image to ask about."""
     store = comfy.store()
-    resumed = _resumed(store, question, at, image is not None)
+    resumed = taken_up(store, question.resume, at, image is not None)
     loaded = None
     stored = False
     if image is None and resumed:
@@ -176,15 +149,9 @@ def _open(
     mask = empty_mask(image) if given is None else fit_mask(given, image)
     if question.send_id:
         check_draft(array, None, question.format, BusMeta(), store.settings)
-    gate = Gate(
-        id=resumed or uuid.uuid4().hex,
-        prompt_id=at.prompt_id,
-        node_id=at.node_id,
-        list_index=at.list_index,
-        client_id=at.client_id,
-        title=at.title,
-        workflow=at.workflow,
-        workflow_id=at.workflow_id,
+    gate = gate_at(
+        at,
+        resumed,
         note=question.note,
         routes=question.routes,
         labels=question.labels,
@@ -195,62 +162,17 @@ def _open(
         send_id=question.send_id,
         get_id=question.get_id,
     )
-    shown = None if given is None else _mask_png(mask, store.settings.compression)
-    waiter = store.gates.open(gate, codec.preview_jpeg(array), question.timeout, shown)
-    opened = _Opened(store, waiter, image, mask, shown)
-    try:
-        pause.watch(waiter)
-        comfy.announce(at, gate.id)
-        if not stored:
-            opened.upload = in_background(lambda: _store_image(opened, question), "storing a gate's image", long=True)
-    except BaseException:
-        waiter.close("error")
-        raise
-    return opened
+    compression = store.settings.compression
+    shown = None if given is None else _mask_png(mask, compression)
+    whole = None if stored else lambda: codec.encode(to_array(image), question.format, compression)
+    asked = ask(pause, at, store, gate, codec.preview_jpeg(array), question.timeout, shown, whole)
+    return _Opened(asked, image, mask, shown)
 
 
-def _resumed(store: Store, question: Question, at: comfy.Place, wired: bool) -> str:
-    """The id of the gate that this call takes up again, "" for none.
-
-    Of the calls over a list, only the one that opened the gate takes it up; without a wired
-    image there is no list.
-    """
-    if not question.resume or not wired:
-        return question.resume
-    try:
-        position = store.gates.get(question.resume).list_index
-    except GateNotFound:
-        position = 0
-    return question.resume if at.list_index == position else ""
-
-
-def _store_image(opened: _Opened, question: Question) -> None:
-    """Stores the whole image (in a thread); also when the gate was decided before it came to that."""
-    compression = opened.store.settings.compression
-    opened.waiter.store_image(codec.encode(to_array(opened.image), question.format, compression))
-
-
-def _carry_out(pause: Pause, question: Question, at: comfy.Place, opened: _Opened) -> tuple[Any, ...]:
-    """Acknowledges the decision, publishes what passed, and makes the outputs (in a thread).
-
-    Raises StoreUnavailable when it has to be done again, TakenBack when there is another decision
-    to wait for, Fenced when another owner has the gate.
-    """
-    waiter = opened.waiter
-    decision = waiter.decision
-    if decision is None and waiter.gate.status in ENDED:
-        raise GateClosed(f"The gate was ended elsewhere ({waiter.gate.outcome})", gate=waiter.gate.id)
-    if decision is None or decision.kind == "route":
-        # In the store another decision may have been first.
-        try:
-            decision = waiter.apply()
-        except TakenBack:
-            pause.watch(waiter)
-            raise
-    if decision.kind != "route":
-        raise comfy.interruption()
+def _carry_out(question: Question, at: comfy.Place, opened: _Opened, decision: Decision) -> tuple[Any, ...]:
+    """Publishes what passed, and makes the outputs (in a thread); raises StoreUnavailable."""
     image, mask = opened.image, opened.mask
-    painted = waiter.mask()
+    painted = opened.asked.waiter.mask()
     # One that was left as it was shown passes as it came: every frame of it, and unrounded.
     if painted != opened.shown:
         if painted is None:
@@ -258,12 +180,13 @@ def _carry_out(pause: Pause, question: Question, at: comfy.Place, opened: _Opene
         else:
             mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
     if question.send_id:
-        opened.store.buses.publish(
+        store = opened.asked.store
+        store.buses.publish(
             question.send_id,
             to_array(image),
             mask_to_array(mask) if painted is not None else None,
             format=question.format,
-            meta=BusMeta(opened.store.settings.instance, at.workflow, question.labels[decision.route - 1]),
+            meta=BusMeta(store.settings.instance, at.workflow, question.labels[decision.route - 1]),
         )
     return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
 
@@ -273,21 +196,10 @@ def _mask_png(mask: torch.Tensor, compression: str) -> bytes:
     return codec.encode_png((mask[0] * 255).round().to(torch.uint8).cpu().numpy(), compression)
 
 
-def _end(waiter: Waiter, error: BaseException) -> None:
-    """Ends a gate whose decision is not carried out. Never waits: the prompt has to end at once."""
-    if waiter.decision is not None and waiter.decision.kind != "route":
-        # Stopped by the decision itself, which is thereby carried out.
-        in_background(waiter.apply, "acknowledging a stop").add_done_callback(lambda _: waiter.close("interrupted"))
-    elif isinstance(error, Exception) and not isinstance(error, type(comfy.interruption())):
-        waiter.close("error")
-    else:
-        waiter.close("interrupted")
-
-
 def _withdraw(opened: _Opened | None) -> None:
     """Ends a gate that was opened after its prompt had been stopped."""
     if opened is not None:
-        opened.waiter.close("interrupted")
+        opened.asked.waiter.close("interrupted")
 
 
 def _nothing() -> tuple[Any, ...]:
