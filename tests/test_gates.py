@@ -136,6 +136,37 @@ def test_a_route_that_the_gate_does_not_have_is_refused_and_the_gate_waits_on(sh
     assert waiter.decision is None
 
 
+def test_images_of_the_batch_are_chosen_with_the_decision_and_are_part_of_what_it_says(shop: Shop) -> None:
+    store = shop.store()
+    waiter = store.open(gate(batch=4), PREVIEW)
+    for bad in ("4", "0,4", "0,1,2,3,4"):
+        with pytest.raises(InvalidInput, match="images 0 to 3"):
+            store.decide(waiter.gate.id, make_decision("route", 1, chosen=bad))
+    assert store.get(waiter.gate.id).status == "waiting"
+    decided = store.decide(waiter.gate.id, make_decision("route", 1, chosen="0,3"))
+    assert decided.decision is not None
+    assert decided.decision.chosen == "0,3"
+    assert store.decide(waiter.gate.id, make_decision("route", 1, chosen="0,3")).decision == decided.decision
+    for other in ("", "0,2"):
+        with pytest.raises(AlreadyDecided):
+            store.decide(waiter.gate.id, make_decision("route", 1, chosen=other))
+    store.take_back(waiter.gate.id, decided.decision.id)
+    all_of_them = store.decide(waiter.gate.id, make_decision("route", 1))
+    assert all_of_them.decision is not None
+    assert all_of_them.decision.chosen == ""
+    assert [entry.chosen for entry in shop.decisions.read("", 10)] == ["0,3", "", ""]
+    waiter.wait(10)
+    waiter.apply()
+
+
+@pytest.mark.parametrize("chosen", ["1,1", "2,0", "00", "-1", "0,", ",0", "0 1", "1.0", "a", "٣", "0\n", "1000000"])
+def test_what_is_no_choice_of_images_is_refused(chosen: str) -> None:
+    with pytest.raises(InvalidInput):
+        make_decision("route", 1, chosen=chosen)
+    with pytest.raises(InvalidInput, match="Only with a route"):
+        make_decision("cancel", chosen="0")
+
+
 def test_an_unknown_gate_is_not_found_and_a_bad_id_is_refused(shop: Shop) -> None:
     store = shop.store()
     unknown = uuid.uuid4().hex

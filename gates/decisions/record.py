@@ -65,6 +65,8 @@ class Entry:
     batch: int = 0
     digest: str = ""
     """See :func:`image_digest`; "" when it was not known yet."""
+    chosen: str = ""
+    """The images of the batch that went on, as in :class:`Decision`; "" for all."""
 
     def to_json(self) -> dict[str, Any]:
         """The entry as the HTTP API shows it."""
@@ -119,6 +121,7 @@ def decision_entry(gate: Gate, decision: Decision) -> Entry:
         where=decision.where,
         text=decision.text,
         mask=decision.mask,
+        chosen=decision.chosen,
         **{name: getattr(gate, name) for name in OF_THE_GATE},
     )
 

@@ -47,6 +47,7 @@ def from_fields(gate_id: str, row: Mapping[str, str], orphaned: bool = False) ->
             text=row.get("decision_text", ""),
             mask=row.get("decision_mask", ""),
             at=int(row.get("decision_at") or 0),
+            chosen=row.get("decision_chosen", ""),
         )
     if orphaned and values.get("status") == "waiting":
         values["status"] = "orphaned"

@@ -32,7 +32,7 @@ local function log(kept, kind, at, decision, values)
   local row = {'kind', kind, 'at', at, 'gate', id, 'decision', decision or ''}
   for _, name in ipairs({'route', 'label', 'by', 'where', 'text', 'mask', 'outcome', 'ended', 'title', 'note',
                          'workflow', 'workflow_id', 'prompt_id', 'node_id', 'instance', 'opened', 'width', 'height',
-                         'batch', 'digest'}) do
+                         'batch', 'digest', 'chosen'}) do
     row[#row + 1] = name
     row[#row + 1] = values[name] or ''
   end
@@ -47,7 +47,7 @@ local function log_decision(kept)
   local of = {}
   local fields = redis.call('HGETALL', gate)
   for i = 1, #fields, 2 do of[fields[i]] = fields[i + 1] end
-  for _, name in ipairs({'route', 'by', 'where', 'text', 'mask'}) do of[name] = of['decision_' .. name] end
+  for _, name in ipairs({'route', 'by', 'where', 'text', 'mask', 'chosen'}) do of[name] = of['decision_' .. name] end
   of.label = cjson.decode(of.labels or '[]')[tonumber(of.route)]
   of.outcome, of.ended = nil, nil
   log(kept, of.decision_kind, of.decision_at, of.decision_id, of)

@@ -19,10 +19,12 @@ arrive once more, is not made again. A cancel takes effect at once, and so stays
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,18 +59,24 @@ class Decision:
     """The token of the mask painted at the gate, "" when none was."""
     at: int = 0
     """Milliseconds since the epoch, by the store's clock."""
+    chosen: str = ""
+    """Indexes of the images of the batch that go on, from 0, ascending, with commas (``0,2,5``); "" for all."""
 
     def same(self, other: Decision) -> bool:
         """Whether the two say the same, whoever made them."""
-        return (self.kind, self.route, self.text) == (other.kind, other.route, other.text)
+        return (self.kind, self.route, self.text, self.chosen) == (other.kind, other.route, other.text, other.chosen)
 
 
-def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: str = "", where: str = "") -> Decision:
+def make_decision(
+    kind: str, route: int = 0, by: str = "", text: str = "", id: str = "", where: str = "", chosen: str = ""
+) -> Decision:
     """A checked decision, with a fresh id when none is given; raises InvalidInput, InvalidName or TooLarge."""
     if kind == "route":
         check_int(route, "route", 1, MAX_ROUTES)
     elif kind not in ("cancel", "expire") or route != 0:
         raise InvalidInput("A decision is a route, a cancel or an expire", kind=kind)
+    if chosen and kind != "route":
+        raise InvalidInput("Only with a route can images be chosen", kind=kind)
     return Decision(
         id=check_decision_id(id) if id else uuid.uuid4().hex,
         kind=kind,
@@ -76,7 +84,24 @@ def make_decision(kind: str, route: int = 0, by: str = "", text: str = "", id: s
         by=clean_text(by, "by"),
         where=clean_text(where, "where"),
         text=clean_text(text, "text", TEXT_LIMIT),
+        chosen=check_chosen(chosen),
     )
+
+
+def check_chosen(chosen: str) -> str:
+    """``chosen`` of a decision as it came in; raises InvalidInput or TooLarge."""
+    text = clean_text(chosen, "chosen", TEXT_LIMIT)
+    if text and not (re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text, re.ASCII) and _ascending(text)):
+        raise InvalidInput(
+            "chosen must be the indexes of images from 0, each once, ascending, with commas: 0,2,5", what="chosen"
+        )
+    return text
+
+
+def _ascending(numbers: str) -> bool:
+    """Whether they are so, each once and without zeros before it: two that say the same are then the same text."""
+    values = [int(number) for number in numbers.split(",")]
+    return ",".join(map(str, values)) == numbers and all(a < b for a, b in pairwise(values))
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,41 @@ class Gate:
     """How it ended: ``applied``, or why nothing was applied (``interrupted``, ``error``, ``shutdown``)."""
     ended: int = 0
     """Milliseconds since the epoch, by the store's clock; 0 while it lives."""
+    text: str = ""
+    """The text that it asks about, "" when it asks about none."""
+    parked: int = 0
+    """Milliseconds since the epoch, by the store's clock: when its prompt ended here; 0 when it did not."""
+    group: str = ""
+    """The id of its group's lead, itself when it parked alone; "" when it is not parked."""
+    members: str = ""
+    """Of a lead: the ids of its group in the order of the list, with spaces between; "" when it parked alone."""
+    undecided: int = 0
+    """Of a lead: how many members of its group wait for a decision."""
+    family: str = ""
+    """The prompt that the first of these runs was; what is continued from a gate belongs to the gate's family."""
+    of: str = ""
+    """The gate from which this one was made to run again, "" for none."""
+    over: int = 0
+    """Of a lead: 1 when the prompt in which it parked has ended."""
+    kept: int = 0
+    """1 when its continuation is stored: what it takes to run on from here."""
+    run: str = ""
+    """Of a lead: ``pending``, ``submitting``, ``submitted``, ``running``, ``done``, ``failed``; "" before."""
+    run_id: str = ""
+    """The job or the prompt that the run was submitted as."""
+    run_seq: int = 0
+    """The run's number among all, in the order in which they began; 0 before it did."""
+    run_on: str = ""
+    """Where it runs, for people."""
+    run_by: str = ""
+    """Who submits the run and follows it."""
+    run_owner: str = ""
+    """``instance id:boot``: the process that runs it."""
+    run_prompt: str = ""
+    """The prompt that carried the decision out."""
+    run_error: str = ""
+    run_at: int = 0
+    """Milliseconds since the epoch, by the store's clock: when the run last changed; 0 before there is one."""
 
     def to_json(self) -> dict[str, Any]:
         """The gate as the HTTP API shows it."""

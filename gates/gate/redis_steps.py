@@ -106,6 +106,8 @@ class GateSteps:
         code, row = self.confirmed("DECIDE", gate_id, *decision_arguments(decision), *self.kept)
         if code == "NOROUTE":
             raise steps.no_such_route(from_fields(gate_id, row), decision)
+        if code == "NOIMAGE":
+            raise steps.no_such_image(from_fields(gate_id, row), decision)
         return _answered(gate_id, code, row)
 
     def take_back(self, gate_id: str, decision_id: str, by: str, where: str) -> Gate:
@@ -198,4 +200,5 @@ def _answered(gate_id: str, code: str, row: dict[str, str]) -> Gate:
 
 def decision_arguments(decision: Decision) -> list[str | int]:
     """The decision as DECIDE takes it."""
-    return [decision.id, decision.kind, decision.route, decision.by, decision.text, decision.where]
+    said = (decision.text, decision.where, decision.chosen)
+    return [decision.id, decision.kind, decision.route, decision.by, *said]

@@ -95,19 +95,20 @@ return answers
 """
 )
 
-# ARGV[3] decision id, [4] kind, [5] route, [6] by, [7] text, [8] where, [9] ms to keep a gate that ends here,
-# [10] entries that the log keeps or 0 for all
+# ARGV[3] decision id, [4] kind, [5] route, [6] by, [7] text, [8] where, [9] chosen,
+# [10] ms to keep a gate that ends here, [11] entries that the log keeps or 0 for all
 # OK | SAME: this repeats the decision that stands | OTHER: another one stands | TAKEN: this one was taken back | ENDED
-# | NOROUTE | MISSING
+# | NOROUTE | NOIMAGE: it chose one beyond the batch | MISSING
 # A cancel of a gate whose owner is gone ends it: nobody is there to acknowledge.
 DECIDE = (
     PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'decision_route', 'decision_text',
-                       'routes', 'mask', 'taken_back')
+                       'routes', 'mask', 'taken_back', 'decision_chosen', 'batch')
 if not row[1] then return {'MISSING'} end
 if row[2] then
-  if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]) then
+  if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]
+                           and (row[9] or '') == ARGV[9]) then
     redis.call('HINCRBY', KEYS[1], 'repeats', 1)
     return answer('SAME')
   end
@@ -116,15 +117,17 @@ end
 if has_ended(row[1]) then return answer('ENDED') end
 if was_taken_back(row[8], ARGV[3]) then return answer('TAKEN') end
 if tonumber(ARGV[5]) > tonumber(row[6]) then return answer('NOROUTE') end
+local last = string.match(ARGV[9], '%d+$')
+if last and tonumber(last) >= tonumber(row[10] or 0) then return answer('NOIMAGE') end
 redis.call('ZREM', KEYS[4], id)
 local at = now()
 redis.call('HSET', KEYS[1], 'status', 'decided', 'decision_id', ARGV[3], 'decision_kind', ARGV[4],
            'decision_route', ARGV[5], 'decision_by', ARGV[6], 'decision_text', ARGV[7],
-           'decision_where', ARGV[8], 'decision_mask', row[7] or '', 'decision_at', at)
-log_decision(ARGV[10])
+           'decision_where', ARGV[8], 'decision_mask', row[7] or '', 'decision_at', at, 'decision_chosen', ARGV[9])
+log_decision(ARGV[11])
 local lease = redis.call('ZSCORE', KEYS[3], id)
 if ARGV[4] ~= 'route' and not (lease and tonumber(lease) > at) then
-  finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[9]), ARGV[10])
+  finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[10]), ARGV[11])
 else
   changed()
 end
@@ -146,7 +149,7 @@ if row[2] ~= ARGV[3] then return answer('OTHER') end
 if row[3] ~= 'route' or row[2] == 'deadline:' .. id then return answer('STAYS') end
 redis.call('ZREM', KEYS[4], id)
 redis.call('HDEL', KEYS[1], 'decision_id', 'decision_kind', 'decision_route', 'decision_by', 'decision_text',
-           'decision_where', 'decision_mask', 'decision_at')
+           'decision_where', 'decision_mask', 'decision_at', 'decision_chosen')
 local ids = {}
 for taken in string.gmatch(row[4] or '', '%S+') do ids[#ids + 1] = taken end
 ids[#ids + 1] = ARGV[3]

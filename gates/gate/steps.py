@@ -20,7 +20,7 @@ END_OF = {"route": "applied", "cancel": "cancelled", "expire": "expired"}
 def decide(gate: Gate, decision: Decision, now: int) -> Gate:
     """The gate with the decision, or unchanged when this repeats the one that stands.
 
-    Raises AlreadyDecided, GateClosed, TakenBack, or InvalidInput when the gate has no such route.
+    Raises AlreadyDecided, GateClosed, TakenBack, or InvalidInput when the gate has no such route or image.
     """
     if gate.decision is not None:
         if gate.decision.id == decision.id or gate.decision.same(decision):
@@ -32,6 +32,8 @@ def decide(gate: Gate, decision: Decision, now: int) -> Gate:
         raise taken_back(gate)
     if decision.route > gate.routes:
         raise no_such_route(gate, decision)
+    if decision.chosen and int(decision.chosen.rpartition(",")[2]) >= gate.batch:
+        raise no_such_image(gate, decision)
     made = replace(decision, at=now, mask=gate.mask)
     return replace(gate, decision=made, status="decided", rev=gate.rev + 1)
 
@@ -130,4 +132,11 @@ def no_such_route(gate: Gate, decision: Decision) -> InvalidInput:
     """The error for a route beyond the gate's last one."""
     return InvalidInput(
         f"Route {decision.route} does not exist: this gate has routes 1 to {gate.routes}", low=1, high=gate.routes
+    )
+
+
+def no_such_image(gate: Gate, decision: Decision) -> InvalidInput:
+    """The error for a chosen image behind the batch's last one."""
+    return InvalidInput(
+        f"{decision.chosen} can't be chosen: this gate has images 0 to {gate.batch - 1}", low=0, high=gate.batch - 1
     )
