@@ -98,6 +98,13 @@ class ComfyUI:
         path = self.base / "comfyui.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def ask(self, path: str, body: Any = None) -> Any:
+        """The JSON of one exchange: a GET, or with a body a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        message = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(message, timeout=30) as answer:
+            return json.loads(answer.read())
+
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """A client with a tab's WebSocket of its own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import subprocess
 import time
 import urllib.request
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_server import RedisServer, free_port
+from redis_server import RedisServer
 
-from gates.settings import Settings
-from gates.store import Store, open_store
-from tests.comfyui.conftest import PROBES
-from tests.comfyui.process import ComfyUI, is_available
+from tests.comfyui.farm import LIMIT, Farm, until
+from tests.comfyui.process import is_available
 from tests.service.processes import Command
 from tests.web.conftest import browser as browser
 
@@ -31,68 +28,6 @@ EACH = 25
 
 TALL = {"width": 1280, "height": 9000}
 """A window in which every card is in view, so that the page holds them all."""
-
-LIMIT = 60.0
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    end = time.monotonic() + LIMIT
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
-
-
-class Farm:
-    """The processes, and the store as one more process sees it."""
-
-    def __init__(self, folder: Path, redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("HOME", str(folder / "home"))
-        monkeypatch.setenv("GATEBUS_STORE_URL", redis.url)
-        self.redis = redis
-        self.store: Store = open_store(Settings(store_url=redis.url), folder / "disk", folder / "state")
-        environ = {"GATEBUS_STORE_URL": redis.url}
-        self.comfyuis = [
-            ComfyUI(folder / name, {**environ, "GATEBUS_INSTANCE": name}, [PROBES]) for name in ("one", "two")
-        ]
-        self.ports = [free_port(), free_port()]
-        self.brokers: list[Command | None] = [None, None]
-
-    def start(self) -> None:
-        for comfyui in self.comfyuis:
-            comfyui.start()
-        for number in range(2):
-            self.start_broker(number)
-
-    def start_broker(self, number: int) -> None:
-        broker = Command(["serve", "--port", str(self.ports[number])])
-        self.brokers[number] = broker
-        broker.line(r"http://127\.0\.0\.1:[0-9]+")
-
-    def kill_broker(self, number: int) -> None:
-        broker = self.brokers[number]
-        assert broker is not None
-        assert broker.end(signal.SIGKILL) == -signal.SIGKILL
-        self.brokers[number] = None
-
-    def url(self, number: int) -> str:
-        return f"http://127.0.0.1:{self.ports[number]}"
-
-    def stop(self) -> None:
-        for broker in self.brokers:
-            if broker is not None:
-                broker.end(signal.SIGKILL)
-        for comfyui in self.comfyuis:
-            comfyui.stop()
-        self.store.close()
-
-    def decided(self, gate_id: str) -> bool:
-        return self.store.gates.get(gate_id).decision is not None
-
-    def waiting(self) -> list[str]:
-        return [gate.id for gate in self.store.gates.records() if gate.status == "waiting"]
 
 
 @pytest.fixture
