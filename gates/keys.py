@@ -125,6 +125,11 @@ class Keys:
         return f"{{{self.namespace}}}:jobs:ended"
 
     @property
+    def jobs_ends(self) -> str:
+        """Hash: ended job id -> the state in which it ended, ``=STATE`` -> how many did; trimmed with jobs_ended."""
+        return f"{{{self.namespace}}}:jobs:ends"
+
+    @property
     def jobs_waiting(self) -> str:
         """Hash: submitter -> its jobs that wait."""
         return f"{{{self.namespace}}}:jobs:waiting"

@@ -125,16 +125,18 @@ class LocalJobs:
             raise JobNotFound("No job has that id", job=job_id)
         return job
 
-    def page(self, limit: int, cursor: str = "", state: str = "", submitter: str = "") -> tuple[list[Job], str]:
+    def page(
+        self, limit: int, cursor: str = "", state: str = "", submitter: str = "", instance: str = ""
+    ) -> tuple[list[Job], str]:
         """See :class:`record.JobStore`."""
         at, _, behind = cursor.partition("-")
         states = wanted_states(state)
         marks = ",".join("?" * len(states))
         with self._reading() as steps:
             rows = steps.rows(
-                f"state IN ({marks}) AND (? = '' OR submitter = ?) AND (? = '' OR (submitted, id) < (?, ?))"
-                " ORDER BY submitted DESC, id DESC LIMIT ?",
-                (*states, submitter, submitter, cursor, int(at or 0), behind, limit),
+                f"state IN ({marks}) AND ? IN ('', submitter) AND ? IN ('', instance)"
+                " AND (? = '' OR (submitted, id) < (?, ?)) ORDER BY submitted DESC, id DESC LIMIT ?",
+                (*states, submitter, instance, cursor, int(at or 0), behind, limit),
             )
         jobs = [each.job for each in rows]
         return jobs, f"{jobs[-1].submitted}-{jobs[-1].id}" if len(jobs) == limit else ""
@@ -143,6 +145,17 @@ class LocalJobs:
         """See :class:`record.JobStore`."""
         with self._reading() as steps:
             return steps.counts()
+
+    def prioritize(self, job_id: str, priority: int) -> Job:
+        """See :class:`record.JobStore`."""
+        check_job_id(job_id)
+        with self._step() as steps:
+            job = steps.find(job_id)
+            if job is None:
+                raise refused("MISSING", job_id, self.limits)
+            if job.state != "queued":
+                raise refused("ENDED" if job.has_ended else "HELD", job_id, self.limits, state=job.state)
+            return job if job.priority == priority else steps.prioritize(job, priority)
 
     def cancel(self, job_id: str, by: str = "") -> Job:
         """See :class:`record.JobStore`."""

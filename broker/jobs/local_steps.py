@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .fields import from_fields, to_fields
-from .record import ENDED, HELD, Job, Limits, Offer, Place, Renewal, Stray
+from .record import ENDED, HELD, LIVE, Job, Limits, Offer, Place, Renewal, Stray
 from .steps import given_back
 
 
@@ -88,6 +88,13 @@ class LocalSteps:
             (job.id, job.submitter, job.submitted, job.priority, turn),
         )
         return self.change(job)
+
+    def prioritize(self, job: Job, priority: int) -> Job:
+        """Moves a job that waits to a turn of that priority."""
+        moved = replace(job, priority=priority)
+        turn = self.next_turn(moved)
+        self._db.execute("UPDATE job SET priority = ?, turn = ? WHERE id = ?", (priority, turn, job.id))
+        return self.change(moved)
 
     def claim(self, broker: str, offer: Offer, lease: int) -> Job | None:
         """The offered job, when it still waits and the place is still free."""
@@ -185,12 +192,12 @@ class LocalSteps:
         return before != state
 
     def counts(self) -> dict[str, int]:
-        """State -> jobs; those that ended together."""
+        """State -> jobs, and all that ended."""
         found: dict[str, int] = dict(
             tuple(row) for row in self._db.execute("SELECT state, count(*) FROM job GROUP BY state")
         )
-        counts = {state: found.get(state, 0) for state in ("queued", *HELD)}
-        return {**counts, "ended": sum(found.get(state, 0) for state in ENDED)}
+        counts = {state: found.get(state, 0) for state in (*LIVE, *ENDED)}
+        return {**counts, "ended": sum(counts[state] for state in ENDED)}
 
     def result(self, digest: str) -> Job | None:
         """The job whose results identical jobs take."""

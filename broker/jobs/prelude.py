@@ -52,12 +52,29 @@ local function finish(state, keep)
   leave_queue()
   redis.call('HSET', job, 'state', state, 'ended', at)
   redis.call('ZADD', KEYS[6], at, id)
+  redis.call('HSET', KEYS[11], id, state)
+  redis.call('HINCRBY', KEYS[11], '=' .. state, 1)
   redis.call('PEXPIRE', job, keep)
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', at - keep, 'LIMIT', 0, 100)) do
     redis.call('ZREM', KEYS[6], old)
     redis.call('ZREM', KEYS[2], old)
+    local how = redis.call('HGET', KEYS[11], old)
+    if how then
+      redis.call('HDEL', KEYS[11], old)
+      less(KEYS[11], '=' .. how)
+    end
   end
   changed()
+end
+
+local function enqueue(submitter, priority)
+  local served, own = 'p' .. priority, 's' .. priority .. ' ' .. submitter
+  local turns = redis.call('HMGET', KEYS[10], served, own)
+  local turn = math.max(tonumber(turns[1] or '0'), tonumber(turns[2] or '0')) + 1
+  local score = string.format('%.0f', turn - tonumber(priority) * 1e12)
+  redis.call('HSET', job, 'priority', priority, 'turn', turn, 'score', score)
+  redis.call('HSET', KEYS[10], own, turn)
+  redis.call('ZADD', KEYS[3], score, id)
 end
 
 local function owned(broker, fence)

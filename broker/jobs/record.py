@@ -272,15 +272,24 @@ class JobStore(Protocol):
         """One job; raises JobNotFound."""
         ...
 
-    def page(self, limit: int, cursor: str = "", state: str = "", submitter: str = "") -> tuple[list[Job], str]:
+    def page(
+        self, limit: int, cursor: str = "", state: str = "", submitter: str = "", instance: str = ""
+    ) -> tuple[list[Job], str]:
         """Jobs, newest first, and the cursor behind the last one, "" at the end.
 
-        ``state`` may also be ``live`` or ``ended``.
+        ``state`` may also be ``live``, ``held`` or ``ended``. A page may be short, or empty, before the end.
         """
         ...
 
     def counts(self) -> dict[str, int]:
-        """State -> jobs, for every live state; ``ended`` for all others that are remembered."""
+        """State -> jobs that are remembered, for every state; ``ended`` for all that have ended."""
+        ...
+
+    def prioritize(self, job_id: str, priority: int) -> Job:
+        """Gives a job that waits another priority, and its turn behind its submitter's other jobs there.
+
+        Raises JobEnded, and Conflict when a broker has it already: nothing goes before it any more.
+        """
         ...
 
     def cancel(self, job_id: str, by: str = "") -> Job:

@@ -16,14 +16,17 @@ from gates.settings import Settings
 
 from . import scripts
 from .fields import as_text, failure_text, from_fields, to_fields
-from .record import Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
+from .record import ENDED, HELD, Failure, Job, Limits, Offer, Output, Place, Reason, Renewal, Stray
 from .steps import NOBODY, digest_of, given_back, refused, wanted_states
 
 AT_ONCE = 100
 """Jobs in one script or pipeline."""
 
+LISTED_AT_ONCE = 1000
+"""Ids of jobs in one answer of Redis."""
+
 MOST_LOOKED_AT = 5000
-"""Jobs that one page of a filtered list looks through."""
+"""Records that one page of a filtered list reads."""
 
 Reply = tuple[str, "Job | None"]
 """A step's code, and the record after it."""
@@ -42,7 +45,7 @@ class RedisJobs:
         names = ("SUBMIT", "ANSWER", "CLAIM", "ADOPT", "RENEW", "SEND", "PROGRESS", "FINISH", "REQUEUE", "CANCEL")
         self._scripts = {
             name: connection.script(getattr(scripts, name))
-            for name in (*names, "SETTLE", "PLACE", "OVERDUE", "EXPLAIN")
+            for name in (*names, "PRIORITIZE", "SETTLE", "PLACE", "OVERDUE", "EXPLAIN")
         }
 
     # -- bytes ----------------------------------------------------------------------------
@@ -94,27 +97,43 @@ class RedisJobs:
             raise JobNotFound("No job has that id", job=job_id)
         return from_fields(row)
 
-    def page(self, limit: int, cursor: str = "", state: str = "", submitter: str = "") -> tuple[list[Job], str]:
+    def page(
+        self, limit: int, cursor: str = "", state: str = "", submitter: str = "", instance: str = ""
+    ) -> tuple[list[Job], str]:
         """See :class:`record.JobStore`."""
         states, found = wanted_states(state), list[Job]()
         at, _, behind = cursor.partition("-")
         place = (int(at), behind) if cursor else None
-        start, offset = at or "+inf", 0
-        while offset < MOST_LOOKED_AT:
+
+        def wanted(job: Job) -> bool:
+            return job.state in states and submitter in ("", job.submitter) and instance in ("", job.instance)
+
+        if set(states) <= set(HELD):
+            # Few, and in an index of their own.
+            with self._connection.available():
+                ids = self._connection.control.zrange(self._keys.jobs_leases, 0, -1)
+            held = [job for job in self._records(ids) if wanted(job)]
+            held = [job for job in held if place is None or (job.submitted, job.id) < place]
+            found = sorted(held, key=lambda job: (job.submitted, job.id), reverse=True)[:limit]
+            return found, f"{found[-1].submitted}-{found[-1].id}" if len(found) < len(held) else ""
+        start, offset, looked_at = at or "+inf", 0, 0
+        while looked_at < MOST_LOOKED_AT:
             with self._connection.available():
                 rows = self._connection.control.zrevrangebyscore(
-                    self._keys.jobs, start, "-inf", start=offset, num=AT_ONCE, withscores=True
+                    self._keys.jobs, start, "-inf", start=offset, num=LISTED_AT_ONCE, withscores=True
                 )
             offset += len(rows)
             # The cursor's millisecond may have others, in the page before and in this one.
             entries = [(int(score), job_id) for job_id, score in rows]
             entries = [entry for entry in entries if place is None or entry < place]
-            for job in self._records([job_id for _, job_id in entries]):
-                if job.state in states and submitter in ("", job.submitter):
+            ids = self._ended_otherwise_left_out([job_id for _, job_id in entries], states)
+            for first in range(0, len(ids), AT_ONCE):
+                looked_at += AT_ONCE
+                for job in filter(wanted, self._records(ids[first : first + AT_ONCE])):
                     found.append(job)
                     if len(found) == limit:
                         return found, f"{job.submitted}-{job.id}"
-            if len(rows) < AT_ONCE:
+            if len(rows) < LISTED_AT_ONCE:
                 return found, ""
             place = entries[-1] if entries else place
         return found, f"{place[0]}-{place[1]}" if place else ""
@@ -127,13 +146,19 @@ class RedisJobs:
             pipe.zcard(keys.jobs_queue)
             pipe.zrange(keys.jobs_leases, 0, -1)
             pipe.zcard(keys.jobs_ended)
-            queued, held, ended = pipe.execute()
-        counts = {"queued": queued, "claimed": 0, "submitted": 0, "running": 0, "unknown": 0, "ended": ended}
+            pipe.hmget(keys.jobs_ends, [f"={state}" for state in ENDED])
+            queued, held, ended, ends = pipe.execute()
+        counts = {"queued": queued, **dict.fromkeys(HELD, 0), "ended": ended}
         for job in self._records(held):
             # One may have changed since.
-            if job.state in counts and job.state != "queued":
+            if job.state in HELD:
                 counts[job.state] += 1
-        return counts
+        return {**counts, **{state: int(count or 0) for state, count in zip(ENDED, ends, strict=True)}}
+
+    def prioritize(self, job_id: str, priority: int) -> Job:
+        """See :class:`record.JobStore`."""
+        check_job_id(job_id)
+        return self._step("PRIORITIZE", job_id, priority)
 
     def cancel(self, job_id: str, by: str = "") -> Job:
         """See :class:`record.JobStore`."""
@@ -265,6 +290,14 @@ class RedisJobs:
             return None
         return known
 
+    def _ended_otherwise_left_out(self, ids: list[str], states: Sequence[str]) -> list[str]:
+        """Those of the jobs that have not ended in a state that nobody asked for: their records need not be read."""
+        if not ids or set(states) >= set(ENDED):
+            return ids
+        with self._connection.available():
+            ends = self._connection.control.hmget(self._keys.jobs_ends, ids)
+        return [job_id for job_id, how in zip(ids, ends, strict=True) if how is None or how in states]
+
     def _records(self, ids: Sequence[str]) -> list[Job]:
         jobs = []
         for start in range(0, len(ids), AT_ONCE):
@@ -290,7 +323,7 @@ class RedisJobs:
     def _keys_of(self, job_id: str) -> list[str]:
         keys = self._keys
         indexes = [keys.jobs, keys.jobs_queue, keys.jobs_leases, keys.events, keys.jobs_ended, keys.jobs_waiting]
-        return [keys.job(job_id), *indexes, keys.jobs_held, keys.jobs_places, keys.jobs_turns]
+        return [keys.job(job_id), *indexes, keys.jobs_held, keys.jobs_places, keys.jobs_turns, keys.jobs_ends]
 
 
 def open_redis_jobs(settings: Settings, limits: Limits) -> RedisJobs:

@@ -7,6 +7,7 @@ Every script gets, in this order::
     KEYS[3] - the queue (sorted set)       KEYS[8]  - instance -> jobs held there (hash)
     KEYS[4] - leases (sorted set)          KEYS[9]  - instance -> what it was set to (hash)
     KEYS[5] - events (stream)              KEYS[10] - turns (hash), see SUBMIT
+                                           KEYS[11] - ended job -> its state, =STATE -> jobs (hash)
     ARGV[1] - the job's id                 ARGV[2]  - events that the stream keeps
 
 and answers {code, field, value, ...}: the code says what happened, the fields are the whole
@@ -34,18 +35,13 @@ SUBMIT = (
 if redis.call('EXISTS', job) == 1 then return answer('SAME') end
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[3]) then return {'FULL'} end
 if tonumber(redis.call('HGET', KEYS[7], ARGV[5]) or '0') >= tonumber(ARGV[4]) then return {'EACH'} end
-local served, own = 'p' .. ARGV[6], 's' .. ARGV[6] .. ' ' .. ARGV[5]
-local turns = redis.call('HMGET', KEYS[10], served, own)
-local turn = math.max(tonumber(turns[1] or '0'), tonumber(turns[2] or '0')) + 1
-local score = string.format('%.0f', turn - tonumber(ARGV[6]) * 1e12)
 local fields = {}
 for i = 7, #ARGV do fields[#fields + 1] = ARGV[i] end
 local at = now()
 redis.call('HSET', job, unpack(fields))
-redis.call('HSET', job, 'state', 'queued', 'submitted', at, 'turn', turn, 'score', score, 'held', '0')
-redis.call('HSET', KEYS[10], own, turn)
+redis.call('HSET', job, 'state', 'queued', 'submitted', at, 'held', '0')
 redis.call('ZADD', KEYS[2], at, id)
-redis.call('ZADD', KEYS[3], score, id)
+enqueue(ARGV[5], ARGV[6])
 redis.call('HINCRBY', KEYS[7], ARGV[5], 1)
 changed()
 return answer('OK')
@@ -69,7 +65,7 @@ return answer('OK')
 """
 )
 
-# KEYS[11..] - the hashes of the second job and of those behind it
+# KEYS[12..] - the hashes of the second job and of those behind it
 # ARGV[3] - broker, [4] - lease ms, then for each offer: job, instance, limit, name, url, reasons
 # OK: the job is this broker's | NONE: no offer holds any more
 CLAIM = (
@@ -78,7 +74,7 @@ CLAIM = (
 local at = now()
 for i = 5, #ARGV, 6 do
   local number = (i - 5) / 6
-  job, id = KEYS[number == 0 and 1 or number + 10], ARGV[i]
+  job, id = KEYS[number == 0 and 1 or number + 11], ARGV[i]
   local row = redis.call('HMGET', job, 'state', 'after', 'priority', 'turn')
   local free = tonumber(redis.call('HGET', KEYS[8], ARGV[i + 1]) or '0') < tonumber(ARGV[i + 2])
   if row[1] == 'queued' and tonumber(row[2] or '0') <= at and free
@@ -124,7 +120,7 @@ return answer('OK')
 """
 )
 
-# Many jobs in one script. KEYS[11..] - the hashes of the second job and of those behind it
+# Many jobs in one script. KEYS[12..] - the hashes of the second job and of those behind it
 # ARGV[3] - lease ms, then for each job: id, broker, fence
 # One answer a job: {code, who wants it cancelled, what its instance was set to}
 RENEW = (
@@ -133,7 +129,7 @@ RENEW = (
 local at, answers = now(), {}
 for i = 4, #ARGV, 3 do
   local number = (i - 4) / 3
-  job, id = KEYS[number == 0 and 1 or number + 10], ARGV[i]
+  job, id = KEYS[number == 0 and 1 or number + 11], ARGV[i]
   local code = owned(ARGV[i + 1], ARGV[i + 2])
   if code == 'OK' then
     redis.call('ZADD', KEYS[4], at + ARGV[3], id)
@@ -182,7 +178,7 @@ return answer('OK')
 """
 )
 
-# KEYS[11] - the result of identical jobs, the job's own hash when it has none
+# KEYS[12] - the result of identical jobs, the job's own hash when it has none
 # ARGV[3] - broker, [4] - fence, [5] - state, [6] - outputs, [7] - error, [8] - ms to keep it,
 # [9] - ms to keep the result
 # OK | SAME: it has ended so, by this owner | MISSING | ENDED | FENCED
@@ -200,14 +196,14 @@ redis.call('HSET', job, 'outputs', ARGV[6], 'error', ARGV[7], 'note', '', 'node'
 if ARGV[5] == 'done' then
   local row = redis.call('HMGET', job, 'started', 'sent')
   redis.call('HSET', job, 'progress', '1', 'started', row[1] == '0' and row[2] or row[1])
-  if KEYS[11] ~= job then redis.call('SET', KEYS[11], id, 'PX', ARGV[9]) end
+  if KEYS[12] ~= job then redis.call('SET', KEYS[12], id, 'PX', ARGV[9]) end
 end
 finish(ARGV[5], tonumber(ARGV[8]))
 return answer('OK')
 """
 )
 
-# KEYS[11] - copies to look for (hash by prompt id)
+# KEYS[12] - copies to look for (hash by prompt id)
 # ARGV[3] - broker, [4] - fence, [5] - attempts, [6] - avoid, [7] - ms before it may go again, [8] - note,
 # [9] - the copy that may still run, as JSON, or "", [10] - ms to keep it when it ends here
 # OK | CANCELLED: it ends here, as was wanted | SAME: it was given back by this owner | MISSING | ENDED | FENCED
@@ -219,7 +215,7 @@ local row = redis.call('HMGET', job, 'state', 'broker', 'fence', 'submitter', 's
 if code == 'FENCED' and row[1] == 'queued' and row[2] == ARGV[3] and row[3] == ARGV[4] then return answer('SAME') end
 if code ~= 'OK' then return answer(code) end
 redis.call('ZREM', KEYS[4], id)
-if ARGV[9] ~= '' and row[7] ~= '' then redis.call('HSET', KEYS[11], row[7], ARGV[9]) end
+if ARGV[9] ~= '' and row[7] ~= '' then redis.call('HSET', KEYS[12], row[7], ARGV[9]) end
 redis.call('HSET', job, 'attempts', ARGV[5], 'avoid', ARGV[6], 'note', ARGV[8])
 if row[6] ~= '' then
   finish('cancelled', tonumber(ARGV[10]))
@@ -258,12 +254,28 @@ return answer('WANTED')
 """
 )
 
-# KEYS[11] - copies to look for (hash by prompt id); ARGV[3] - prompt id, [4] - 1 when the copy ran to its end
+# ARGV[3] - priority
+# OK | SAME: it has that one | HELD: a broker has the job | ENDED | MISSING
+PRIORITIZE = (
+    PRELUDE
+    + """
+local row = redis.call('HMGET', job, 'state', 'priority', 'submitter')
+if not row[1] then return {'MISSING'} end
+if has_ended(row[1]) then return answer('ENDED') end
+if row[1] ~= 'queued' then return answer('HELD') end
+if row[2] == ARGV[3] then return answer('SAME') end
+enqueue(row[3], ARGV[3])
+changed()
+return answer('OK')
+"""
+)
+
+# KEYS[12] - copies to look for (hash by prompt id); ARGV[3] - prompt id, [4] - 1 when the copy ran to its end
 # OK | SAME: another one saw to it
 SETTLE = (
     PRELUDE
     + """
-if redis.call('HDEL', KEYS[11], ARGV[3]) == 0 then return {'SAME'} end
+if redis.call('HDEL', KEYS[12], ARGV[3]) == 0 then return {'SAME'} end
 if ARGV[4] == '1' and redis.call('EXISTS', job) == 1 then
   redis.call('HINCRBY', job, 'copies', 1)
   changed()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from gates.errors import Conflict, Fenced, GatebusError, JobEnded, JobNotFound, QueueFull, TooMany
 
-from .record import ENDED, LIVE, Attempt, Job, Limits
+from .record import ENDED, HELD, LIVE, Attempt, Job, Limits
 
 RETRY_AFTER = 30
 """Seconds after which a submitter with too many waiting jobs may try again."""
@@ -36,6 +36,10 @@ def refused(code: str, job_id: str, limits: Limits, submitter: str = "", state: 
         return JobNotFound("No job has that id", job=job_id)
     if code == "ENDED":
         return JobEnded(f"The job has ended: {state}", job=job_id, state=state)
+    if code == "HELD":
+        return Conflict(
+            f"Only a job that waits in the farm's queue has a priority; this one is {state}", job=job_id, state=state
+        )
     if code == "CANCEL":
         return Conflict("The job is to be cancelled, so its prompt is not sent", job=job_id)
     if code == "SENT":
@@ -55,4 +59,4 @@ def given_back(job: Job, why: str, avoid: bool) -> Job:
 
 def wanted_states(state: str) -> tuple[str, ...]:
     """The states that a filter of a list stands for."""
-    return {"": (*LIVE, *ENDED), "live": LIVE, "ended": ENDED}.get(state, (state,))
+    return {"": (*LIVE, *ENDED), "live": LIVE, "held": HELD, "ended": ENDED}.get(state, (state,))

@@ -118,6 +118,40 @@ def test_when_the_farm_or_a_submitter_has_too_many_waiting_jobs_more_are_refused
     assert jobs.submit(job("ann")).state == "queued"
 
 
+def test_a_job_that_waits_is_given_another_priority_and_a_turn_behind_its_submitters_jobs_there(jobs: JobStore) -> None:
+    first, second = jobs.submit(job()), jobs.submit(job())
+    high = jobs.submit(job(priority=10))
+    moved = jobs.prioritize(second.id, 10)
+    assert (moved.priority, moved.state, moved.rev) == (10, "queued", second.rev + 1)
+    assert jobs.prioritize(second.id, 10) == moved == jobs.get(second.id)
+    assert [each.id for each in jobs.queued(10)] == [high.id, second.id, first.id]
+    jobs.prioritize(high.id, -100)
+    assert [each.id for each in jobs.queued(10)] == [second.id, first.id, high.id]
+    assert jobs.claim("b1", [offer(jobs.queued(1)[0])]) is not None
+    assert jobs.counts()["queued"] == 2
+
+
+def test_a_job_that_goes_back_keeps_the_priority_that_it_was_given(jobs: JobStore) -> None:
+    low, other = jobs.submit(job()), jobs.submit(job())
+    claimed = jobs.claim("b1", [offer(jobs.prioritize(low.id, 5))])
+    assert claimed is not None
+    assert jobs.requeue(claimed, "not now").priority == 5
+    assert [each.id for each in jobs.queued(10)] == [low.id, other.id]
+
+
+def test_only_a_job_that_waits_is_given_another_priority(jobs: JobStore) -> None:
+    sent = submitted(jobs)
+    with pytest.raises(Conflict) as held:
+        jobs.prioritize(sent.id, 10)
+    assert held.value.details["state"] == "submitted"
+    jobs.finish(sent, "done")
+    with pytest.raises(JobEnded):
+        jobs.prioritize(sent.id, 10)
+    with pytest.raises(JobNotFound):
+        jobs.prioritize("0" * 32, 10)
+    assert jobs.get(sent.id).priority == 0
+
+
 # -- claims -------------------------------------------------------------------------------
 
 
@@ -136,7 +170,7 @@ def test_a_job_is_claimed_once_and_takes_a_place_at_its_instance(jobs: JobStore)
     assert both is not None
     assert both.id == second.id
     assert jobs.places()["i1"].held == 2
-    assert jobs.counts() == {"queued": 0, "claimed": 2, "submitted": 0, "running": 0, "unknown": 0, "ended": 0}
+    assert {state: count for state, count in jobs.counts().items() if count} == {"claimed": 2}
 
 
 def test_nothing_is_claimed_for_an_instance_that_is_paused_or_draining(jobs: JobStore) -> None:
@@ -346,6 +380,41 @@ def test_pages_hold_every_job_once_newest_first(jobs: JobStore) -> None:
     assert [each.id for each in jobs.page(10, state="ended")[0]] == [given[7].id]
     assert len(jobs.page(300, submitter="bob", state="queued")[0]) == 84
     assert jobs.page(300, submitter="nobody") == ([], "")
+
+
+def test_jobs_are_counted_and_listed_by_their_state_and_place(jobs: JobStore) -> None:
+    ends = ("done", "failed", "cancelled", "lost", "failed")
+    ended = [jobs.finish(submitted(jobs), end) for end in ends]
+    one, two = jobs.submit(job()), jobs.submit(job("bob"))
+    waiting = jobs.submit(job())
+    held = [jobs.claim("b1", [offer(each, place)]) for each, place in ((one, "i1"), (two, "i2"))]
+    assert None not in held
+    counts = {"claimed": 2, "queued": 1, "done": 1, "failed": 2, "cancelled": 1, "lost": 1, "ended": 5}
+    assert {state: count for state, count in jobs.counts().items() if count} == counts
+
+    def listed(**of: str) -> set[str]:
+        return {each.id for each in jobs.page(100, **of)[0]}
+
+    assert listed(state="failed") == {ended[1].id, ended[4].id}
+    assert listed(state="live") == {one.id, two.id, waiting.id}
+    assert listed(state="held") == {one.id, two.id}
+    assert listed(state="held", instance="i1") == listed(state="claimed", submitter="ann") == {one.id}
+    assert listed(instance="i1") == {one.id, *(each.id for each in ended)}
+    first, cursor = jobs.page(1, state="held")
+    second, _ = jobs.page(1, cursor, state="held")
+    assert {first[0].id, second[0].id} == {one.id, two.id}
+
+
+def test_what_is_forgotten_is_counted_no_more(world: World) -> None:
+    jobs = world.open(Limits(keep=0.2, lease=LEASE))
+    jobs.finish(submitted(jobs), "failed")
+    assert jobs.counts()["failed"] == 1
+    time.sleep(0.25)
+    # The next one that ends looks after those before it.
+    jobs.finish(submitted(jobs), "done")
+    counts = jobs.counts()
+    assert (counts["failed"], counts["done"], counts["ended"]) == (0, 1, 1)
+    assert jobs.page(10, state="failed")[0] == []
 
 
 def test_identical_jobs_take_the_results_of_the_first_when_they_ask_for_that(jobs: JobStore) -> None:
