@@ -10,7 +10,7 @@ import pytest
 
 from gates.errors import InvalidInput
 from gates.gate.listing import FACETS, Wanted, page
-from gates.gate.record import Gate
+from gates.gate.record import LIVE, Gate
 
 NOW = 1_700_000_000_000
 
@@ -55,6 +55,39 @@ def test_a_filter_passes_what_meets_every_condition(wanted: dict[str, Any], pass
     asked = Wanted(**wanted)
     assert asked.choose(ALL, NOW) == [ALL[place] for place in passed]
     assert asked.count(ALL, NOW)[0] == asked.choose(ALL, NOW)
+
+
+RUNS = [
+    gate(status="waiting", workflow_id="w1"),
+    gate(status="parked", workflow_id="w1"),
+    gate(status="decided", run="pending"),
+    gate(status="decided", run="failed", workflow_id="w2"),
+    gate(status="applied", run="running", workflow_id="w1"),
+    gate(status="applied", run="failed"),
+    gate(status="applied", run="done"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passed"),
+    [
+        ({"status": "parked"}, [1]),
+        ({"run": "open"}, [2, 3, 4, 5]),
+        ({"run": "failed"}, [3, 5]),
+        ({"run": "failed", "status": "decided"}, [3]),
+        ({"run": "failed", "status": "all"}, [3, 5]),
+        ({"run": "done"}, [6]),
+        ({"workflow_id": "w1"}, [0, 1]),
+        ({"workflow_id": "w1", "status": "all"}, [0, 1, 4]),
+        ({"workflow_id": "w2", "run": "open"}, [3]),
+    ],
+)
+def test_what_parked_and_what_runs_on_from_it_is_found(wanted: dict[str, Any], passed: list[int]) -> None:
+    asked = Wanted(**wanted)
+    assert asked.choose(RUNS, NOW) == [RUNS[place] for place in passed]
+    assert asked.count(RUNS, NOW)[0] == asked.choose(RUNS, NOW)
+    # Only what is read can pass.
+    assert not asked.live or all(RUNS[place].status in LIVE for place in passed)
 
 
 def test_a_menu_counts_what_its_own_condition_leaves_out() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import StoreUnavailable
-from ..gate.listing import Page, Wanted, page
+from ..gate.listing import RUNS, Page, Wanted, page
 from ..gate.record import ENDED, LIVE, Gate
 from ..store import Store
 from .answer import as_json
@@ -28,7 +28,8 @@ async def list_gates(call: Call) -> web.Response:
     """Lists gates, oldest first; while the shared store is away those of this process."""
     ask = call.query
     ids = ask["ids"].split(",") if ask["ids"] else []
-    wanted = Wanted(ask["status"], ask["instance"], ask["workflow"], ask["bus"], ask["q"], ask["older"], ask["newer"])
+    names = ("status", "instance", "workflow", "bus", "older", "newer", "run", "workflow_id")
+    wanted = Wanted(text=ask["q"], **{name: ask[name] for name in names})
 
     def make() -> bytes:
         if ids:
@@ -77,6 +78,15 @@ ROUTES = [
             ),
             Field("instance", "text", "Only gates of this instance.", default=""),
             Field("workflow", "text", "Only gates of this workflow.", default=""),
+            Field("workflow_id", "text", "Only gates of the saved workflow of that id.", default=""),
+            Field(
+                "run",
+                "text",
+                "Only gates from which a run goes on, in that state; open: all but done. With status live, ended gates"
+                " are shown too.",
+                default="",
+                choices=("", "open", *RUNS),
+            ),
             Field("bus", "text", "Only gates that publish to this bus or were loaded from it.", default=""),
             Field("q", "text", "Words in title, note, workflow, instance, buses, labels or id.", default=""),
             Field("older", "int", "Seconds since it opened, at least.", default=0, high=AGE_LIMIT),

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from ..errors import InvalidInput
 from .record import LIVE, Gate
 
+RUNS = ("pending", "submitting", "submitted", "running", "done", "failed")
+"""States of a run that goes on from a parked gate, in their order."""
+
 FACET_LIMIT = 500
 """Values of one facet, the most frequent ones."""
 
@@ -31,11 +34,16 @@ class Wanted:
     """Seconds: opened at least so long ago; 0 for any."""
     newer: int = 0
     """Seconds: opened at most so long ago; 0 for any."""
+    run: str = ""
+    """The state of the run that goes on from it: one of :data:`RUNS`, or ``open`` for all but done. Gates that have
+    ended pass too, unless ``status`` names a state."""
+    workflow_id: str = ""
+    """That of the saved workflow."""
 
     @property
     def live(self) -> bool:
         """Whether only gates that have not ended can pass."""
-        return self.status == "live" or self.status in LIVE
+        return self.status in LIVE or (self.status == "live" and not self.run)
 
     def choose(self, gates: Iterable[Gate], now: int) -> list[Gate]:
         """Those that pass, in their order; ``now`` in milliseconds since the epoch."""
@@ -64,11 +72,16 @@ class Wanted:
         }
 
     def _aged(self, gates: Iterable[Gate], now: int) -> Iterable[Gate]:
-        """Those of that age and with that text."""
+        """Those of that age, run and saved workflow, and with that text."""
         words = self.text.casefold().split()
         latest = now - self.older * 1000 if self.older else 1 << 62
         earliest = now - self.newer * 1000 if self.newer else 0
         aged = (gate for gate in gates if earliest <= gate.opened <= latest) if self.older or self.newer else gates
+        if self.run:
+            runs = [run for run in RUNS if run != "done"] if self.run == "open" else [self.run]
+            aged = [gate for gate in aged if gate.run in runs]
+        if self.workflow_id:
+            aged = [gate for gate in aged if gate.workflow_id == self.workflow_id]
         for word in words:
             aged = [gate for gate in aged if word in gate.searched]
         return aged
@@ -77,7 +90,7 @@ class Wanted:
         """The conditions among :data:`FACETS` that it does not meet."""
         failed = []
         status, wanted = gate.status, self.status
-        if wanted != status and wanted != "all" and not (wanted == "live" and status in LIVE):
+        if wanted != status and wanted != "all" and not (wanted == "live" and (status in LIVE or self.run)):
             failed.append("status")
         if self.instance and gate.instance != self.instance:
             failed.append("instance")
