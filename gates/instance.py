@@ -26,6 +26,8 @@ class Identity:
     """8 hex digits, new at every start."""
     lock: IO[bytes]
     """Holds the id; closing it lets another process take it."""
+    number: int = 0
+    """Which of the state folder's identities it is."""
 
     @property
     def owner(self) -> str:
@@ -37,11 +39,8 @@ def claim_identity(state_dir: Path) -> Identity:
     """The first identity in the folder that no living process holds; made when there is none."""
     state_dir.mkdir(parents=True, exist_ok=True)
     for number in itertools.count():
-        path = state_dir / f"instance-{number}.id"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        file = os.fdopen(descriptor, "r+b")
-        if not _try_lock(file):
-            file.close()
+        file = hold(state_dir, number)
+        if file is None:
             continue
         text = file.read(32).decode("ascii", "replace")
         if len(text) != 32 or not all(digit in "0123456789abcdef" for digit in text):
@@ -51,8 +50,17 @@ def claim_identity(state_dir: Path) -> Identity:
             file.truncate()
             file.flush()
             os.fsync(file.fileno())
-        return Identity(text, uuid.uuid4().hex[:8], file)
+        return Identity(text, uuid.uuid4().hex[:8], file, number)
     raise AssertionError("count() ended")
+
+
+def hold(state_dir: Path, number: int) -> IO[bytes] | None:
+    """Holds the folder's identity of that number until it is closed; None when a living process holds it."""
+    file = os.fdopen(os.open(state_dir / f"instance-{number}.id", os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+    if _try_lock(file):
+        return file
+    file.close()
+    return None
 
 
 if sys.platform == "win32":
