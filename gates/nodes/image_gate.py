@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from .. import codec, comfy
-from ..bus.record import BusMeta, parse_bus_reference
-from ..bus.version import check_draft
+from .. import comfy
+from ..bus.record import parse_bus_reference
 from ..errors import BusNotFound, GatebusError
 from ..gate.record import MAX_ROUTES, Decision
-from ..pixels import to_floats
-from ..tensors import empty_mask, fit_mask, mask_to_array, to_array, to_tensor
-from .asking import Asked, answered, ask, gate_at, taken_up
+from ..tensors import to_tensor
+from .asking import Asked, answered, taken_up
 from .gate_inputs import INPUTS, SEARCH_ALIASES, Question, check_question
 from .pause import Pause
+from .picture import Picture, ask_about, picture, publish
 
 NOTHING = 64
 """Height and width of the zero mask of a gate that had nothing to ask; ComfyUI's size for "no mask"."""
-
-
-@dataclass
-class _Opened:
-    """A gate that was opened, and what it is about."""
-
-    asked: Asked
-    image: torch.Tensor
-    mask: torch.Tensor
-    """The mask to pass on unless one is painted: loaded from the bus, else wired, else zeros."""
-    shown: bytes | None
-    """That mask's first frame as the gate shows it, as PNG; None when there is neither a loaded nor a wired one."""
 
 
 class ImageGate:
@@ -121,12 +107,13 @@ class ImageGate:
             opened = await pause.step(lambda: _open(pause, question, at, image, mask), discard=_withdraw)
             if opened is None:
                 return _nothing()
-            return await answered(pause, opened.asked, lambda decision: _carry_out(question, at, opened, decision))
+            asked, shown = opened
+            return await answered(pause, asked, lambda decision: _carry_out(question, asked, shown, decision))
 
 
 def _open(
     pause: Pause, question: Question, at: comfy.Place, image: torch.Tensor | None, wired: torch.Tensor | None
-) -> _Opened | None:
+) -> tuple[Asked, Picture] | None:
     """Opens the gate and makes it known (in a thread); None when there is no image to ask about."""
     store = comfy.store()
     resumed = taken_up(store, question.resume, at, image is not None)
@@ -142,64 +129,24 @@ def _open(
             return None
         image = to_tensor(content.image)
         loaded = None if content.mask is None else to_tensor(content.mask)
-    array = to_array(image)
-    given = wired if loaded is None else loaded
-    # What can't be passed or published is said before anybody is asked. And a mask takes a
-    # millisecond a megapixel, even an empty one: not to be spent between decision and next node.
-    mask = empty_mask(image) if given is None else fit_mask(given, image)
-    if question.send_id:
-        check_draft(array, None, question.format, BusMeta(), store.settings)
-    gate = gate_at(
-        at,
-        resumed,
-        note=question.note,
-        routes=question.routes,
-        labels=question.labels,
-        timeout_route=question.timeout_route,
-        width=array.shape[2],
-        height=array.shape[1],
-        batch=array.shape[0],
-        send_id=question.send_id,
-        get_id=question.get_id,
-    )
-    compression = store.settings.compression
-    shown = None if given is None else _mask_png(mask, compression)
-    whole = None if stored else lambda: codec.encode(to_array(image), question.format, compression)
-    asked = ask(pause, at, store, gate, codec.preview_jpeg(array), question.timeout, shown, whole)
-    return _Opened(asked, image, mask, shown)
+    shown = picture(image, wired if loaded is None else loaded, question, store)
+    asked = ask_about(pause, at, store, question, shown, resumed, stored)
+    return asked, shown
 
 
-def _carry_out(question: Question, at: comfy.Place, opened: _Opened, decision: Decision) -> tuple[Any, ...]:
+def _carry_out(question: Question, asked: Asked, shown: Picture, decision: Decision) -> tuple[Any, ...]:
     """Publishes what passed, and makes the outputs (in a thread); raises StoreUnavailable."""
-    image, mask = opened.image, opened.mask
-    painted = opened.asked.waiter.mask()
-    # One that was left as it was shown passes as it came: every frame of it, and unrounded.
-    if painted != opened.shown:
-        if painted is None:
-            mask = empty_mask(image)
-        else:
-            mask = fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), image)
-    if question.send_id:
-        store = opened.asked.store
-        store.buses.publish(
-            question.send_id,
-            to_array(image),
-            mask_to_array(mask) if painted is not None else None,
-            format=question.format,
-            meta=BusMeta(store.settings.instance, at.workflow, question.labels[decision.route - 1]),
-        )
+    painted = asked.waiter.mask()
+    image, mask = shown.image, shown.mask_with(painted)
+    label = question.labels[decision.route - 1]
+    publish(question, asked.at, asked.store, label, image, None if painted is None else mask)
     return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
 
 
-def _mask_png(mask: torch.Tensor, compression: str) -> bytes:
-    """The first frame of a mask [B, H, W] as an 8-bit grey PNG, rounded."""
-    return codec.encode_png((mask[0] * 255).round().to(torch.uint8).cpu().numpy(), compression)
-
-
-def _withdraw(opened: _Opened | None) -> None:
+def _withdraw(opened: tuple[Asked, Picture] | None) -> None:
     """Ends a gate that was opened after its prompt had been stopped."""
     if opened is not None:
-        opened.asked.waiter.close("interrupted")
+        opened[0].waiter.close("interrupted")
 
 
 def _nothing() -> tuple[Any, ...]:
