@@ -29,7 +29,7 @@ SCHEMES = (
 )
 ROLES = ("view", "decide", "admin", "instance")
 LOG_LEVELS = ("debug", "info", "warning", "error")
-NOTIFY_EVENTS = ("opened", "waiting", "orphaned", "deadline")
+NOTIFY_EVENTS = ("opened", "waiting", "orphaned", "deadline", "failed")
 
 _TARGET = re.compile(r"((json|discord|slack|telegram|ntfy)\+)?https?://[^\s/]+\S*")
 _PUBLIC_URL = re.compile(r"https?://[^\s/?#@\"<>]+(/[^\s?#\"<>]*)?")

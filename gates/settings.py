@@ -142,7 +142,8 @@ class Settings:
     notify_events: tuple[str, ...] = _setting(
         ("opened", "orphaned"),
         values.events,
-        "What is told: opened, waiting (for GATEBUS_NOTIFY_AFTER seconds), orphaned, deadline (it decided).",
+        "What is told: opened, waiting (for GATEBUS_NOTIFY_AFTER seconds), orphaned, deadline (it decided), failed"
+        " (the run that went on from it).",
     )
     notify_after: float = _setting(
         600.0,

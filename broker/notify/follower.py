@@ -20,6 +20,9 @@ REMEMBERED = 50_000
 ONE_BY_ONE = 32
 """Gates that are read one by one; more are read with the list."""
 
+DECIDED = ("deadline", "failed")
+"""What there may be to tell of a gate that was decided."""
+
 Add = Callable[[Notified, str], None]
 """Takes one thing to tell, with a place in the events before it."""
 
@@ -66,7 +69,7 @@ class Follower:
         notices = []
         for event, gate_id in notified:
             # The list of what waits holds no gate that has ended, as one does at its deadline.
-            gate = gates.get(gate_id) or (self._get(gate_id) if event == "deadline" else None)
+            gate = gates.get(gate_id) or (self._get(gate_id) if event in DECIDED else None)
             if gate is not None and is_true(event, gate):
                 notices.append(Notice(event, gate))
         return notices
@@ -88,7 +91,7 @@ class Follower:
 
     def _changed(self, behind: Sequence[Event]) -> Collection[str]:
         """The gates among the events that may be worth telling of."""
-        decided_too = "deadline" in self._wanted
+        decided_too = any(event in self._wanted for event in DECIDED)
         return dict.fromkeys(
             event.id
             for event in behind
@@ -101,6 +104,7 @@ class Follower:
             self._take("opened", gate)
         self._take("orphaned", gate)
         self._take("deadline", gate)
+        self._take("failed", gate)
         self._wind(gate)
 
     def _wind(self, gate: Gate) -> None:
@@ -139,6 +143,8 @@ def is_true(event: str, gate: Gate) -> bool:
     """Whether that is so of the gate now."""
     if event == "deadline":
         return gate.decision is not None and gate.decision.id == f"deadline:{gate.id}"
+    if event == "failed":
+        return gate.run == "failed"
     if event == "orphaned":
         return gate.status == "orphaned"
     return gate.status in ("waiting", "orphaned", "parked")

@@ -25,12 +25,14 @@ _ONE = {
     "waiting": "A gate still waits",
     "orphaned": "A gate's process is gone",
     "deadline": "A gate's deadline has passed",
+    "failed": "What ran on from a gate has failed",
 }
 _MANY = {
     "opened": "{} gates wait",
     "waiting": "{} gates still wait",
     "orphaned": "the processes of {} gates are gone",
     "deadline": "{} gates ended by their deadline",
+    "failed": "what ran on from {} gates has failed",
 }
 _FIELDS = (
     "id", "kind", "status", "title", "workflow", "instance", "note", "routes", "labels", "opened", "deadline",
@@ -43,7 +45,7 @@ class Notice:
     """One thing to tell: what happened to which gate."""
 
     event: str
-    """``opened``, ``waiting`` (it still does), ``orphaned`` or ``deadline``."""
+    """``opened``, ``waiting`` (it still does), ``orphaned``, ``deadline``, or ``failed``: the run from it."""
     gate: Gate
 
 
@@ -74,7 +76,7 @@ class Message:
     def lines(self) -> list[str]:
         """What follows the title, a line each."""
         if len(self.notices) == 1:
-            return _about(self.notices[0].gate)
+            return _about(self.notices[0])
         counted = Counter(plain(notice.gate.workflow, 80) or "without a name" for notice in self.notices)
         lines = [f"workflow {name}: {count}" for name, count in counted.most_common(GROUPS)]
         rest = len(self.notices) - sum(count for _, count in counted.most_common(GROUPS))
@@ -101,6 +103,8 @@ class Message:
         shown = {"event": notice.event, **{name: getattr(gate, name) for name in _FIELDS}}
         if notice.event == "deadline" and gate.decision is not None:
             shown["decision"] = {"kind": gate.decision.kind, "route": gate.decision.route}
+        if notice.event == "failed":
+            shown["run_error"] = clip(gate.run_error, NOTE_LIMIT)
         shown["note"] = clip(gate.note, NOTE_LIMIT)
         shown["url"] = self._link(gate.id)
         shown["preview"] = urljoin(self.public_url, f"gatebus/gates/{gate.id}/preview") if self.public_url else ""
@@ -122,8 +126,9 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _about(gate: Gate) -> list[str]:
-    lines = []
+def _about(notice: Notice) -> list[str]:
+    gate = notice.gate
+    lines = [plain(gate.run_error, 300)] if notice.event == "failed" and gate.run_error else []
     if gate.workflow and gate.title:
         lines.append(f"workflow {plain(gate.workflow, 80)}")
     if gate.instance:
