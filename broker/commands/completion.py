@@ -16,10 +16,11 @@ from redis.exceptions import RedisError
 
 from gates.connection import Connection
 from gates.errors import GatebusError
-from gates.gate.record import LIVE
+from gates.gate.record import ENDED, LIVE
 from gates.keys import Keys
 
 from ..access import Access
+from .job_access import jobs_of
 from .table import clean
 
 PATIENCE = 1.0
@@ -76,14 +77,60 @@ def _offer(look: Callable[[Access], Named]) -> Complete:
 
 
 def _gates(access: Access) -> Named:
+    if not access.settings.store_url:
+        with access.patient_store() as store:
+            return [(gate.id, gate.title or gate.status) for gate in reversed(store.gates.records())]
+    return [(gate_id, title or status) for gate_id, status, title, _ in _newest(access, "gates") if status in LIVE]
+
+
+def _kept_gates(access: Access) -> Named:
+    if not access.settings.store_url:
+        with access.patient_store() as store:
+            found = [(gate.id, gate.status, gate.title, gate.kept) for gate in store.gates.records(live=False)]
+    else:
+        found = [*_newest(access, "gates_ended"), *_newest(access, "gates")]
+    decided = ("decided", *ENDED)
+    return [(gate_id, title or status) for gate_id, status, title, kept in found if status in decided and kept]
+
+
+def _newest(access: Access, index: str) -> list[tuple[str, str, str, int]]:
+    """(id, status, title, kept) of the newest gates of that index."""
     connection, keys = Connection(access.settings), Keys(access.settings.namespace)
     try:
-        ids = connection.control.zrevrange(keys.gates, 0, OFFERED - 1)
+        ids = connection.control.zrevrange(getattr(keys, index), 0, OFFERED - 1)
         pipeline = connection.control.pipeline(transaction=False)
         for gate_id in ids:
-            pipeline.hmget(keys.gate(gate_id), "status", "title")
-        found = zip(ids, pipeline.execute(), strict=True)
-        return [(gate_id, title or status) for gate_id, (status, title) in found if status in LIVE]
+            pipeline.hmget(keys.gate(gate_id), "status", "title", "kept")
+        rows = pipeline.execute()
+        return [(id, status, title, int(kept or 0)) for id, (status, title, kept) in zip(ids, rows, strict=True)]
+    finally:
+        connection.close()
+
+
+def _jobs(access: Access) -> Named:
+    if not access.settings.store_url:
+        with access.patient_store() as store, jobs_of(access, store) as jobs:
+            return [(job.id, job.title) for job in jobs.page(OFFERED)[0]]
+    connection, keys = Connection(access.settings), Keys(access.settings.namespace)
+    try:
+        ids = connection.control.zrevrange(keys.jobs, 0, OFFERED - 1)
+        pipeline = connection.control.pipeline(transaction=False)
+        for job_id in ids:
+            pipeline.hmget(keys.job(job_id), "state", "title")
+        return [(job_id, f"{state} {title}") for job_id, (state, title) in zip(ids, pipeline.execute(), strict=True)]
+    finally:
+        connection.close()
+
+
+def _instances(access: Access) -> Named:
+    if not access.settings.store_url:
+        return []
+    connection, keys = Connection(access.settings), Keys(access.settings.namespace)
+    try:
+        pipeline = connection.control.pipeline(transaction=False)
+        for instance_id in connection.control.zrange(keys.instances, 0, -1):
+            pipeline.hmget(keys.instance(instance_id), "name", "url")
+        return sorted((name, url or "") for name, url in pipeline.execute() if name)
     finally:
         connection.close()
 
@@ -113,6 +160,15 @@ def _pools(access: Access) -> Named:
 
 gate_ids: Complete = _offer(_gates)
 """Completes the id of a gate that waits."""
+
+kept_gate_ids: Complete = _offer(_kept_gates)
+"""Completes the id of a decided gate from which a run may go on once more."""
+
+job_ids: Complete = _offer(_jobs)
+"""Completes the id of a job."""
+
+instance_names: Complete = _offer(_instances)
+"""Completes the name of an instance."""
 
 bus_names: Complete = _offer(_buses)
 """Completes the name of a bus."""

@@ -17,6 +17,7 @@ from gates.settings import Settings
 
 from ..access import Access
 from ..jobs.record import ENDED, LIVE, PRIORITIES, PRIORITY_LIMIT, Input, Job, JobStore
+from .completion import job_ids
 from .job_access import find_job, jobs_of
 from .progress import progress
 from .table import age, as_json, clean, json_option, table
@@ -27,8 +28,10 @@ LOOK_AGAIN = 0.5
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def _priority(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
-    """The number of a word or a number; raises BadParameter."""
+def _priority(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    """The number of a word or a number, None for none; raises BadParameter."""
+    if value is None:
+        return None
     try:
         number = PRIORITIES[value] if value in PRIORITIES else int(value)
     except ValueError:
@@ -105,7 +108,9 @@ def submit(
 
 
 @click.command("jobs")
-@click.option("--state", type=click.Choice(("all", "live", "ended", *LIVE, *ENDED)), default="all", show_default=True)
+@click.option(
+    "--state", type=click.Choice(("all", "live", "held", "ended", *LIVE, *ENDED)), default="all", show_default=True
+)
 @click.option("--submitter", default="", metavar="NAME", help="Only jobs of this one.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Show so many, the newest.")
 @json_option
@@ -133,18 +138,23 @@ def list_jobs(access: Access, state: str, submitter: str, limit: int, as_data: b
     ]
     heads = ("id", "state", "progress", "instance", "priority", "submitter", "age", "title")
     click.echo(table(heads, rows) if rows else "No job.")
-    click.echo(", ".join(f"{count} {name}" for name, count in counts.items() if count) or "Nothing waits.")
+    click.echo(
+        ", ".join(f"{counts[name]} {name}" for name in (*LIVE, *ENDED) if counts[name]) or "No job is remembered."
+    )
 
 
 @click.command()
-@click.argument("job_id", metavar="ID")
+@click.argument("job_id", metavar="ID", shell_complete=job_ids)
+@click.option("--priority", callback=_priority, help="Give it this one while it waits: low, normal, high or a number.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Write what it made into this folder.")
 @json_option
 @click.pass_obj
-def job(access: Access, job_id: str, output: Path | None, as_data: bool) -> None:
+def job(access: Access, job_id: str, priority: int | None, output: Path | None, as_data: bool) -> None:
     """Show one job: where it is and why there, what it made, or why it failed. ID may be cut short."""
     with access.store(shared=False) as store, jobs_of(access, store) as jobs:
         found = find_job(jobs, job_id)
+        if priority is not None:
+            found = jobs.prioritize(found.id, priority)
         if output is not None:
             _fetch(jobs, found, output, "")
     if as_data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,15 @@ from aiohttp import web
 
 from gates.api.answer import SAFE_HEADERS, answer_image, image_type, not_modified
 from gates.api.call import Call
-from gates.api.route import GATE_ID, Field, Route
+from gates.api.route import GATE_ID, SIZE, Field, Route
 from gates.codec import read_image
 from gates.errors import BlobNotFound, InvalidImage, InvalidInput, NotFound
+from gates.instances.record import Instance
 from gates.names import check_job_id
 
 from ..jobs.record import ENDED, LIVE, PRIORITY_LIMIT, Job, JobStore, Output, Place
 from ..jobs.steps import digest_of
+from .roster import listed_instances
 from .submission import FOLDER, MAX_INPUTS, PROMPT_LIMIT, Submission, parse_inputs
 
 PAGE = 100
@@ -40,9 +43,14 @@ class FarmApi:
             Route("GET", jobs, self.list_jobs, query=_LIST, answer=page),
             Route("POST", jobs, self.submit, role="decide", body="json", fields=_JOB, body_limit=_LIMIT, answer=Job),
             Route("PUT", f"{jobs}/inputs/{{digest}}", self.put_input, role="decide", body="image", answer=kept),
+            Route("GET", f"{jobs}/places", self.list_places, answer={"places": [SHOWN_PLACE], "listed": [Instance]}),
             Route("GET", job, self.get_job, answer=Job),
             Route("POST", f"{job}/cancel", self.cancel, role="decide", body="json", fields=(_BY,), answer=Job),
+            Route(
+                "POST", f"{job}/priority", self.prioritize, role="decide", body="json", fields=(_PRIORITY,), answer=Job
+            ),
             Route("GET", f"{job}/outputs/{{number}}", self.get_output, answer=_FILES),
+            Route("GET", f"{job}/outputs/{{number}}/thumbnail", self.get_thumbnail, query=(SIZE,), answer="image/webp"),
             *(
                 Route(
                     "POST",
@@ -60,9 +68,8 @@ class FarmApi:
     async def list_jobs(self, call: Call) -> web.Response:
         """Lists the jobs of the farm, newest first, page by page, and counts them by their state."""
         query = call.query
-        found, cursor = await call.run(
-            self._jobs.page, query["limit"], query["cursor"], query["state"], query["submitter"]
-        )
+        wanted = (query["limit"], query["cursor"], query["state"], query["submitter"], query["instance"])
+        found, cursor = await call.run(self._jobs.page, *wanted)
         counts = await call.run(self._jobs.counts)
         shown = {"jobs": [job.to_json() for job in found], "cursor": cursor, "counts": counts}
         return await call.answer(shown, large=True)
@@ -96,6 +103,14 @@ class FarmApi:
         await call.run(self._jobs.put_blob, data)
         return await call.answer({"digest": digest, "bytes": len(data)})
 
+    async def list_places(self, call: Call) -> web.Response:
+        """What the farm has at each instance: how it was set, by whom, jobs held; and those that only settings list."""
+        places = await call.run(self._jobs.places)
+        records = await call.run(call.store.instances.records)
+        listed = listed_instances(call.store.settings.comfyui_urls, records)
+        shown = [{"instance": instance, **asdict(place)} for instance, place in sorted(places.items())]
+        return await call.answer({"places": shown, "listed": [each.to_json() for each in listed]})
+
     async def get_job(self, call: Call) -> web.Response:
         """Shows one job: where it is, why there, what it made, or why it failed."""
         job = await call.run(self._jobs.get, call.path["job_id"])
@@ -107,13 +122,15 @@ class FarmApi:
         job = await call.run(self._jobs.cancel, call.path["job_id"], by)
         return await call.answer(job.to_json())
 
+    async def prioritize(self, call: Call) -> web.Response:
+        """Gives a job that waits another priority; 409 when an instance has it already, or it has ended."""
+        priority = (await call.fields())["priority"]
+        job = await call.run(self._jobs.prioritize, call.path["job_id"], priority)
+        return await call.answer(job.to_json())
+
     async def get_output(self, call: Call) -> web.StreamResponse:
         """One of the files that the job made, counted from 0."""
-        job = await call.run(self._jobs.get, call.path["job_id"])
-        number = int(call.path["number"])
-        if number >= len(job.outputs):
-            raise NotFound(f"The job has {len(job.outputs)} outputs", outputs=len(job.outputs))
-        output = job.outputs[number]
+        output = await self._output(call)
         if call.http.headers.get("If-None-Match") == f'"{output.digest}"':
             return not_modified(output.digest)
         data = await call.run(self._bytes, output)
@@ -123,6 +140,14 @@ class FarmApi:
             headers = {**SAFE_HEADERS, "ETag": f'"{output.digest}"', "Content-Disposition": "attachment"}
             return web.Response(body=data, content_type="application/octet-stream", headers=headers)
         return answer_image(data, output.digest)
+
+    async def get_thumbnail(self, call: Call) -> web.StreamResponse:
+        """A small picture of one of the images that the job made; 404 for another file."""
+        output = await self._output(call)
+        try:
+            return await call.answer_thumbnail(output.digest, call.query["size"], lambda: self._bytes(output))
+        except InvalidImage as error:
+            raise NotFound(f"That output is no image: {error.message}") from error
 
     async def pause(self, call: Call) -> web.Response:
         """Gives the instance no further jobs; those that it has go on."""
@@ -142,6 +167,13 @@ class FarmApi:
         shown: dict[str, Any] = {"instance": call.path["instance_id"], "state": place.state, "by": place.by}
         return await call.answer({**shown, "held": place.held})
 
+    async def _output(self, call: Call) -> Output:
+        job = await call.run(self._jobs.get, call.path["job_id"])
+        number = int(call.path["number"])
+        if number >= len(job.outputs):
+            raise NotFound(f"The job has {len(job.outputs)} outputs", outputs=len(job.outputs))
+        return job.outputs[number]
+
     def _bytes(self, output: Output) -> bytes:
         if not output.path:
             return self._jobs.blob(output.digest)
@@ -154,9 +186,11 @@ class FarmApi:
 _LIMIT = PROMPT_LIMIT + 256 * 1024
 _FILES = "image/png, image/jpeg, image/webp, application/octet-stream"
 _BY = Field("by", "text", "Who does it, for people, when no token says so.", default="")
+_PRIORITY = Field("priority", "int", "Higher goes first.", required=True, low=-PRIORITY_LIMIT, high=PRIORITY_LIMIT)
 _LIST = (
-    Field("state", "text", "Only these.", default="", choices=("", "live", "ended", *LIVE, *ENDED)),
+    Field("state", "text", "Only these.", default="", choices=("", "live", "held", "ended", *LIVE, *ENDED)),
     Field("submitter", "text", "Only jobs of this one.", default=""),
+    Field("instance", "text", "Only jobs that are or were last at this one.", default="", pattern=f"({GATE_ID})?"),
     Field("limit", "int", "Jobs in the answer, at most.", default=PAGE, low=1, high=1000),
     Field("cursor", "text", "The cursor of the answer before.", default="", pattern=f"([0-9]{{1,15}}-{GATE_ID})?"),
 )

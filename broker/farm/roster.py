@@ -208,6 +208,17 @@ class Roster:
                 member.here, member.unusable = False, f"it does not answer: {error.message}"
 
 
+def listed_instances(urls: Sequence[str], records: Sequence[Instance]) -> list[Instance]:
+    """Those of the listed ones that do not announce themselves, with what is known without asking them."""
+    announced = {record.url.rstrip("/") for record in records}
+    plain = [url.rstrip("/") for url in urls]
+    return [
+        Instance(id=listed_id(url), name=url.partition("://")[2], url=url, reach="setting")
+        for url in plain
+        if url not in announced
+    ]
+
+
 def listed_id(url: str) -> str:
     """The id of an instance that is known by its address alone."""
     return hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]

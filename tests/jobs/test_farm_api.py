@@ -140,6 +140,50 @@ async def test_instances_are_paused_and_resumed_and_a_submitter_with_too_many_jo
     assert (await post(client, f"/gatebus/instances/{ids[0]}/drain"))[1]["state"] == "draining"
 
 
+async def test_a_job_that_waits_is_given_another_priority_and_one_that_has_gone_is_not(
+    broker: tuple[Broker, list[ComfyServer]],
+) -> None:
+    client, both = broker
+    for server in both:
+        await post(client, f"/gatebus/instances/{listed_id(server.url)}/pause", {"by": "ann"})
+    _, job = await post(client, "/gatebus/jobs", {"prompt": graph()})
+    path = f"/gatebus/jobs/{job['id']}/priority"
+    status, shown = await post(client, path, {"priority": 10})
+    assert (status, shown["priority"], shown["state"]) == (200, 10, "queued")
+    for body in ({}, {"priority": 101}, {"priority": "high"}):
+        assert (await post(client, path, body))[0] == 400, body
+    assert (await post(client, f"/gatebus/jobs/{'0' * 32}/priority", {"priority": 1}))[0] == 404
+    for server in both:
+        await post(client, f"/gatebus/instances/{listed_id(server.url)}/resume")
+    assert (await ended(client, job["id"]))["state"] == "done"
+    status, refused = await post(client, path, {"priority": 0})
+    assert (status, refused["error"]["type"]) == (409, "job_ended")
+
+
+async def test_what_the_farm_has_at_each_instance_is_told_and_pictures_are_made_small(
+    broker: tuple[Broker, list[ComfyServer]],
+) -> None:
+    client, both = broker
+    ids = [listed_id(server.url) for server in both]
+    await post(client, f"/gatebus/instances/{ids[0]}/drain", {"by": "ann"})
+    told = await (await client.get("/gatebus/jobs/places")).json()
+    assert told["places"] == [{"instance": ids[0], "state": "draining", "by": "ann", "held": 0}]
+    assert [(each["id"], each["url"]) for each in told["listed"]] == [
+        (each, server.url) for each, server in zip(ids, both, strict=True)
+    ]
+    job = await ended(client, (await post(client, "/gatebus/jobs", {"prompt": graph()}))[1]["id"])
+    assert (job["state"], job["instance"]) == ("done", ids[1])
+    for instance, count in ((ids[1], 1), (ids[0], 0)):
+        page = await (await client.get("/gatebus/jobs", params={"instance": instance, "state": "done"})).json()
+        assert len(page["jobs"]) == count
+    assert page["counts"]["done"] == 1
+    place = f"/gatebus/jobs/{job['id']}/outputs/0/thumbnail"
+    small = await client.get(place, params={"size": 64})
+    assert (small.status, small.content_type) == (200, "image/webp")
+    assert (await client.get(place, params={"size": 63})).status == 400
+    assert (await client.get(f"/gatebus/jobs/{job['id']}/outputs/9/thumbnail")).status == 404
+
+
 async def test_the_document_of_the_api_holds_the_farm(broker: tuple[Broker, list[ComfyServer]]) -> None:
     client, _ = broker
     document = await (await client.get("/openapi.json")).json()
@@ -172,10 +216,11 @@ async def test_tokens_say_who_may_submit_and_whose_a_job_is(tmp_path: Path, redi
 async def test_commands_submit_wait_show_and_cancel(
     broker: tuple[Broker, list[ComfyServer]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any
 ) -> None:
-    client, both = broker
+    _, both = broker
     if "redis" in request.node.name:
         monkeypatch.setenv("GATEBUS_STORE_URL", request.getfixturevalue("redis_server").url)
     monkeypatch.setenv("GATEBUS_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("GATEBUS_COMFYUI_URLS", ",".join(server.url for server in both))
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "x.png"}, "_meta": {"title": "photo"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "made"}},
@@ -199,9 +244,15 @@ async def test_commands_submit_wait_show_and_cancel(
     listed = json.loads(await run("jobs", "--json"))
     assert {job["priority"] for job in listed["jobs"]} == {10}
     assert "chosen" in await run("job", listed["jobs"][0]["id"][:8])
+    assert "3 done" in await run("jobs")
     for server in both:
-        await post(client, f"/gatebus/instances/{listed_id(server.url)}/pause")
+        await run("instances", "pause", server.url)
     job_id = (await run("submit", str(file), "--image", f"1={folder / '0.png'}")).strip()
+    told = json.loads(await run("job", job_id, "--priority", "high", "--json"))
+    assert (told["id"], told["priority"], told["state"]) == (job_id, 10, "queued")
+    assert "priority       -7" in await run("job", job_id[:8], "--priority", "-7")
+    await run("job", job_id, "--priority", "urgent", code=2)
+    assert "job has ended" in await run("job", listed["jobs"][0]["id"], "--priority", "low", code=4)
     assert "is cancelled" in await run("cancel", job_id)
     assert "job has ended" in await run("cancel", listed["jobs"][0]["id"], code=4)
     assert "Neither a gate nor a job" in await run("cancel", "0" * 32, code=3)
