@@ -1,13 +1,13 @@
 /** The buses (`#/buses`): what was published last under each name; and one of them (`#/buses/NAME`). */
 import { everySecond } from "../comfyui/lib/clock.mjs";
-import { Undoing, addStylesheet, el } from "../comfyui/lib/dom.mjs";
+import { addStylesheet, el } from "../comfyui/lib/dom.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { matching } from "../comfyui/lib/bus-names.mjs";
 import { BusView } from "./bus.mjs";
 import { chooseFiles, publish, takeFiles } from "./bus-uploads.mjs";
 import { ageText, busUrl, sizeText } from "./bus-words.mjs";
+import { CardList } from "./card-list.mjs";
 import { button } from "./dialogs.mjs";
-import { removalsOf } from "./removals.mjs";
 import { content } from "./texts/content.mjs";
 import { Thumbnail } from "./thumbnail.mjs";
 
@@ -15,9 +15,6 @@ import { Thumbnail } from "./thumbnail.mjs";
 /** @typedef {import("./page.mjs").View} View */
 
 register("content", content);
-
-/** Milliseconds in which events are gathered into one look. */
-export const SETTLE = 150;
 
 /** @param {Context} context @param {string[]} rest @param {URLSearchParams} query @returns {View} */
 export function open(context, rest, query) {
@@ -28,102 +25,45 @@ export function open(context, rest, query) {
 /** The grid of names. */
 class Buses {
   title = t("content.buses");
-  #undoing = new Undoing();
-  /** @type {any[]} */
-  #heads = [];
-  /** @type {Map<string, BusCard>} */
-  #cards = new Map();
-  #loaded = false;
-  #failure = "";
 
   /** @param {Context} context */
   constructor(context) {
     this.context = context;
-    this.removals = removalsOf(context);
-    this.filter = el("input", { type: "search", class: "gp-input gc-filter", placeholder: t("content.filterBuses"), "aria-label": t("content.filterBuses") });
-    this.count = el("span", { class: "gc-count", role: "status" });
-    this.list = el("ul", { class: "gc-cards", "aria-label": t("content.buses") });
-    this.empty = el("div", { class: "gc-empty", hidden: true });
     const fresh = button(t("content.newBus"), () => chooseFiles((files) => void this.#publish(files)));
-    const bar = el("div", { class: "gc-bar" }, el("h1", {}, this.title), this.count, this.filter, fresh);
-    this.element = el("div", { class: "gc-view" }, bar, this.list, this.empty);
-    const { feed } = context;
-    this.#undoing.listen(this.filter, "input", () => this.#draw());
-    this.#undoing.listen(this.removals, "change", () => this.#look());
-    for (const type of ["bus", "reset"]) this.#undoing.listen(feed, type, () => this.#later());
-    this.#undoing.add(everySecond(() => this.#tick()));
-    takeFiles(this.element, this.#undoing, (files) => void this.#publish(files));
+    this.list = new CardList(
+      context,
+      {
+        event: "bus",
+        title: this.title,
+        filter: t("content.filterBuses"),
+        load: async () => (await context.api.buses()).buses,
+        key: ({ name }) => name,
+        matching,
+        card: () => new BusCard(context),
+        count: (count) => t("content.countBuses", { count }),
+        none: t("content.noBuses"),
+        hint: t("content.noBusesHint"),
+      },
+      fresh,
+    );
+    this.element = this.list.element;
+    this.list.undoing.add(everySecond(() => this.#tick()));
+    takeFiles(this.element, this.list.undoing, (files) => void this.#publish(files));
     context.help([{ key: "/", does: t("content.helpFilter") }, { key: "U", does: t("content.helpUndo") }]);
-    void this.#look();
   }
 
   remove() {
-    clearTimeout(this.#settling);
-    this.#undoing.run();
+    this.list.remove();
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    if (event.key === "u") return this.removals.undo();
-    if (event.key !== "/") return false;
-    this.filter.focus();
-    return true;
-  }
-
-  #settling = 0;
-
-  #later() {
-    clearTimeout(this.#settling);
-    this.#settling = window.setTimeout(() => void this.#look(), SETTLE);
-  }
-
-  async #look() {
-    try {
-      this.#heads = (await this.context.api.buses()).buses;
-      this.#failure = "";
-    } catch (error) {
-      this.#failure = /** @type {Error} */ (error).message;
-    }
-    this.#loaded = true;
-    this.#draw();
-  }
-
-  #draw() {
-    const there = this.#heads.filter(({ name }) => !this.removals.has(`bus:${name}`));
-    const shown = matching(there, this.filter.value);
-    const names = new Set(shown.map(({ name }) => name));
-    for (const [name, card] of this.#cards) {
-      if (names.has(name)) continue;
-      card.element.remove();
-      this.#cards.delete(name);
-    }
-    shown.forEach((head, place) => {
-      const card = this.#cards.get(head.name) ?? new BusCard(this.context);
-      this.#cards.set(head.name, card);
-      card.show(head);
-      // Moved only when it stands elsewhere: a card that is moved loses the focus.
-      if (this.list.children[place] !== card.element) this.list.insertBefore(card.element, this.list.children[place] ?? null);
-    });
-    this.#tick();
-    this.count.textContent = there.length ? String(there.length) : "";
-    this.count.setAttribute("aria-label", t("content.countBuses", { count: there.length }));
-    this.#drawEmpty(there.length, shown.length);
-  }
-
-  /** @param {number} there @param {number} shown */
-  #drawEmpty(there, shown) {
-    this.empty.toggleAttribute("hidden", shown > 0);
-    if (shown) return;
-    const failure = this.#failure && t("content.failedList", { reason: this.#failure });
-    const text = failure || (!this.#loaded ? t("content.loading") : t(there ? "content.noneMatch" : "content.noBuses"));
-    const hint = this.#loaded && !there && !failure ? el("p", {}, t("content.noBusesHint")) : null;
-    this.empty.replaceChildren(el("strong", {}, text), ...(hint ? [hint] : []));
+    return this.list.key(event);
   }
 
   #tick() {
     const now = this.context.feed.now();
-    for (const card of this.#cards.values()) card.tick(now);
+    for (const card of this.list.cards.values()) card.tick(now);
   }
 
   /** @param {File[]} files */
@@ -169,6 +109,7 @@ class BusCard {
     this.about.textContent = sizeText(head);
     this.label.textContent = head.meta.label;
     this.from.textContent = [head.meta.workflow, head.meta.instance].filter(Boolean).join(" · ");
+    this.tick(this.context.feed.now());
   }
 
   /** @param {number} now */

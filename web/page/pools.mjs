@@ -1,11 +1,11 @@
 /** The pools (`#/pools`), and one of them (`#/pools/ID`). */
-import { Undoing, addStylesheet, el } from "../comfyui/lib/dom.mjs";
+import { addStylesheet, el } from "../comfyui/lib/dom.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { openPopup } from "../comfyui/lib/popup.mjs";
+import { CardList } from "./card-list.mjs";
 import { button } from "./dialogs.mjs";
 import { PoolScreen } from "./pool.mjs";
 import { PoolDeeds, poolPlace } from "./pool-deeds.mjs";
-import { removalsOf } from "./removals.mjs";
 import { content } from "./texts/content.mjs";
 import { pools } from "./texts/pools.mjs";
 import { Thumbnail } from "./thumbnail.mjs";
@@ -17,9 +17,6 @@ import { Thumbnail } from "./thumbnail.mjs";
 register("content", content);
 register("pools", pools);
 
-/** Milliseconds in which events are gathered into one look. */
-const SETTLE = 150;
-
 /** @param {Context} context @param {string[]} rest @returns {View} */
 export function open(context, rest) {
   addStylesheet(new URL("content.css", import.meta.url).href);
@@ -29,88 +26,47 @@ export function open(context, rest) {
 
 class PoolList {
   title = t("pools.pools");
-  #undoing = new Undoing();
-  /** @type {(Info & {active: string})[]} */
-  #infos = [];
-  /** @type {Map<string, PoolCard>} */
-  #cards = new Map();
-  #settling = 0;
-  #loaded = false;
-  #failure = "";
 
   /** @param {Context} context */
   constructor(context) {
-    this.context = context;
-    this.removals = removalsOf(context);
-    this.deeds = new PoolDeeds(context, () => void this.#look());
-    this.filter = el("input", { type: "search", class: "gp-input gc-filter", placeholder: t("pools.filterPools"), "aria-label": t("pools.filterPools") });
-    this.count = el("span", { class: "gc-count", role: "status" });
-    this.list = el("ul", { class: "gc-cards", "aria-label": t("pools.pools") });
-    this.empty = el("div", { class: "gc-empty", hidden: true });
-    const fresh = button(t("pools.newPool"), () => void this.deeds.create(), "gp-primary");
-    const taken = button(t("pools.importZip"), () => void this.deeds.importZip());
-    this.element = el("div", { class: "gc-view" }, el("div", { class: "gc-bar" }, el("h1", {}, this.title), this.count, this.filter, fresh, taken), this.list, this.empty);
-    this.#undoing.listen(this.filter, "input", () => this.#draw());
-    this.#undoing.listen(this.removals, "change", () => void this.#look());
-    for (const type of ["pool", "reset"]) this.#undoing.listen(context.feed, type, () => this.#later());
+    this.deeds = new PoolDeeds(context, () => void this.list.look());
+    this.list = new CardList(
+      context,
+      {
+        event: "pool",
+        title: this.title,
+        filter: t("pools.filterPools"),
+        load: async () => (await context.api.pools()).pools,
+        key: ({ pool_id }) => pool_id,
+        matching: named,
+        card: () => new PoolCard(context, this.deeds),
+        count: String,
+        none: t("pools.noPools"),
+        hint: t("pools.noPoolsHint"),
+      },
+      button(t("pools.newPool"), () => void this.deeds.create(), "gp-primary"),
+      button(t("pools.importZip"), () => void this.deeds.importZip()),
+    );
+    this.element = this.list.element;
     context.help([{ key: "/", does: t("content.helpFilter") }, { key: "N", does: t("pools.newPool") }, { key: "U", does: t("content.helpUndo") }]);
-    void this.#look();
   }
 
   remove() {
-    clearTimeout(this.#settling);
-    this.#undoing.run();
+    this.list.remove();
   }
 
   /** @param {KeyboardEvent} event */
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return false;
-    if (event.key === "u") return this.removals.undo();
-    if (event.key === "/") this.filter.focus();
-    else if (event.key === "n") void this.deeds.create();
-    else return false;
+    if (event.key !== "n" || event.ctrlKey || event.metaKey || event.altKey) return this.list.key(event);
+    void this.deeds.create();
     return true;
   }
+}
 
-  #later() {
-    clearTimeout(this.#settling);
-    this.#settling = window.setTimeout(() => void this.#look(), SETTLE);
-  }
-
-  async #look() {
-    try {
-      this.#infos = (await this.context.api.pools()).pools;
-      this.#failure = "";
-    } catch (error) {
-      this.#failure = /** @type {Error} */ (error).message;
-    }
-    this.#loaded = true;
-    this.#draw();
-  }
-
-  #draw() {
-    const there = this.#infos.filter(({ pool_id }) => !this.removals.has(`pool:${pool_id}`));
-    const wanted = this.filter.value.trim().toLocaleLowerCase();
-    const shown = there.filter(({ name, pool_id }) => `${name}\n${pool_id}`.toLocaleLowerCase().includes(wanted));
-    const ids = new Set(shown.map(({ pool_id }) => pool_id));
-    for (const [id, card] of this.#cards) {
-      if (ids.has(id)) continue;
-      card.element.remove();
-      this.#cards.delete(id);
-    }
-    shown.forEach((info, place) => {
-      const card = this.#cards.get(info.pool_id) ?? new PoolCard(this.context, this.deeds);
-      this.#cards.set(info.pool_id, card);
-      card.show(info);
-      if (this.list.children[place] !== card.element) this.list.insertBefore(card.element, this.list.children[place] ?? null);
-    });
-    this.count.textContent = there.length ? String(there.length) : "";
-    this.empty.toggleAttribute("hidden", shown.length > 0);
-    const failure = this.#failure && t("content.failedList", { reason: this.#failure });
-    const text = failure || (!this.#loaded ? t("content.loading") : t(there.length ? "content.noneMatch" : "pools.noPools"));
-    const hint = this.#loaded && !there.length && !failure ? el("p", {}, t("pools.noPoolsHint")) : null;
-    this.empty.replaceChildren(el("strong", {}, text), ...(hint ? [hint] : []));
-  }
+/** @param {Info[]} infos @param {string} text those whose name or id holds the text */
+function named(infos, text) {
+  const wanted = text.trim().toLocaleLowerCase();
+  return infos.filter(({ name, pool_id }) => `${name}\n${pool_id}`.toLocaleLowerCase().includes(wanted));
 }
 
 class PoolCard {
