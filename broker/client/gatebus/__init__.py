@@ -31,6 +31,10 @@ answered as success, another one raises the one that stands::
     ...     (error.status, error.type, error.details["decision"]["route"])
     (409, 'already_decided', 2)
 
+What was decided wrongly runs on once more, by another route, without anything before the gate::
+
+    client.again(gate, 1, by="anna")
+
 An agent that decides whatever comes, over outages of the broker and of Redis; each gate is given
 once, and none is missed::
 

@@ -5,39 +5,35 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from types import TracebackType
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import httpx
 from PIL import Image
 
-from gates import __version__
 from gates.bus.record import BusHead, parse_bus_reference
-from gates.errors import BusNotFound, GatebusError, InvalidInput, NotFound, SlotNotFound, StoreUnavailable, TooBusy
+from gates.errors import BusNotFound, InvalidInput, NotFound, SlotNotFound
 from gates.gate.record import Gate
 from gates.names import check_gate_id, check_name, check_slot_file
 from gates.pool.manifest import Manifest, PoolInfo, Slot
 
-from .answers import Unreachable, bus_of, error_of, gate_of, manifest_of, pool_info_of, slot_of, value_of
+from .answers import bus_of, gate_of, manifest_of, pool_info_of, slot_of, value_of
 from .following import follow
 from .images import Picture, body_of, pillow_of, with_mask
+from .wire import MAX_PAUSE, PAUSE, Wire, raise_refusal, unreachable
 
 EVERY = 100_000
 """Gates in one answer, at most."""
 
-PAUSE = 0.2
-"""Seconds before the first repeat; doubled up to MAX_PAUSE."""
-
-MAX_PAUSE = 2.0
-
 BLOCK = 1024 * 1024
 """Bytes of a zip that are read and written at a time."""
+
+Run = Literal["", "open", "pending", "submitting", "submitted", "running", "done", "failed"]
 
 Status = Literal["live", "all", "waiting", "orphaned", "parked", "decided", "applied", "cancelled", "expired"]
 
 
-class Client:
+class Client(Wire):
     """A broker, or a ComfyUI with this pack, at ``url``; thread-safe. Close it, or use it as a context manager.
 
     ``token`` is a bearer token, where the server asks for one. ``timeout``: seconds for a
@@ -47,49 +43,26 @@ class Client:
     not answer, Unauthorized and Forbidden for the token, and what its own docstring names.
     """
 
-    def __init__(
-        self,
-        url: str = "http://127.0.0.1:8787",
-        token: str = "",
-        *,
-        timeout: float = 30.0,
-        patience: float = 10.0,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        """``transport`` is httpx's seam, e.g. for a unix socket; default: the network."""
-        if not url.startswith(("http://", "https://")):
-            raise InvalidInput(f"The address {url[:200]!a} must begin with http:// or https://")
-        headers = {"User-Agent": f"gatebus/{__version__}", **({"Authorization": f"Bearer {token}"} if token else {})}
-        # A base URL that ends with a slash keeps its path: a server below a sub-path.
-        self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/gatebus/", headers=headers, timeout=timeout, transport=transport
-        )
-        self.url = url.rstrip("/")
-        self.patience = patience
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
-
     # -- gates ----------------------------------------------------------------------------
     def gates(
-        self, status: Status = "live", *, workflow: str = "", instance: str = "", bus: str = "", words: str = ""
+        self,
+        status: Status = "live",
+        *,
+        workflow: str = "",
+        instance: str = "",
+        bus: str = "",
+        words: str = "",
+        run: Run = "",
     ) -> list[Gate]:
         """Gates, oldest first; ``live`` are those that wait or whose decision is not applied yet.
 
-        ``bus``: those that publish to it or were loaded from it; ``words``: in title, note, workflow,
+        ``run``: those from which a run goes on, in that state (``open``: all but done), ended ones
+        among them. ``bus``: those that publish to it or were loaded from it; ``words``: in title, note, workflow,
         instance, buses, labels or id. While the server's shared store is away: those of the server's
         own process.
         """
         query: dict[str, Any] = {"status": status, "workflow": workflow, "instance": instance, "bus": bus, "q": words}
+        query["run"] = run
         gates: list[Gate] = []
         cursor = ""
         while True:
@@ -208,6 +181,46 @@ class Client:
         body = {"decision_id": known.decision.id, "by": by}
         return gate_of(value_of(self._call("POST", f"{_gate_path(gate)}/take-back", repeat=True, json=body)))
 
+    def park(self, gate: Gate | str, *, by: str = "") -> Gate:
+        """Parks a gate whose process is gone: once it is decided, any instance goes on from it.
+
+        Raises Conflict when its process lives or not all is kept that it takes, GateNotFound.
+        """
+        return gate_of(value_of(self._call("POST", f"{_gate_path(gate)}/park", repeat=True, json={"by": by})))
+
+    def again(
+        self,
+        gate: Gate | str,
+        route: int | None = None,
+        *,
+        by: str = "",
+        text: str | None = None,
+        decision_id: str = "",
+    ) -> Gate:
+        """Runs on once more from a gate that has ended or whose run failed; returns the new gate.
+
+        ``route`` and ``text``: None for those of its decision. Nothing before the gate runs again.
+        ``decision_id`` as for :meth:`route`. Raises Conflict when it is not over yet, GateNotFound when
+        its image is not kept any more, InvalidInput.
+        """
+        given = {"route": route, "text": text}
+        body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return self._decide(gate, "again", {**body, "by": by}, decision_id)
+
+    def run_of(self, gate: Gate | str, timeout: float | None = None) -> Gate:
+        """The gate as soon as the run that goes on from it is ``done`` or ``failed``; raises TimeoutError.
+
+        That is in ``run``, and why it failed in ``run_error``. For a list that parked together, name its
+        first gate (``group``).
+        """
+        end, pause = None if timeout is None else time.monotonic() + timeout, PAUSE
+        while (now := self.gate(gate)).run not in ("done", "failed"):
+            if end is not None and time.monotonic() + pause > end:
+                raise TimeoutError(f"The run is {now.run or 'not begun'} after {timeout:g} seconds")
+            time.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE)
+        return now
+
     def _decide(self, gate: Gate | str, kind: str, body: dict[str, Any], decision_id: str) -> Gate:
         body["decision_id"] = decision_id or uuid.uuid4().hex
         return gate_of(value_of(self._call("POST", f"{_gate_path(gate)}/{kind}", repeat=True, json=body)))
@@ -284,57 +297,18 @@ class Client:
             with self._http.stream("GET", f"{_pool_path(pool_id)}/export") as response:
                 if not response.is_success:
                     response.read()
-                _raise(response)
+                raise_refusal(response)
                 with open(temporary, "xb") as written:
                     for block in response.iter_bytes(BLOCK):
                         written.write(block)
                     count = written.tell()
             os.replace(temporary, target)
         except httpx.HTTPError as error:
-            raise _unreachable(self.url, error) from error
+            raise unreachable(self.url, error) from error
         finally:
             if os.path.exists(temporary):
                 os.unlink(temporary)
         return count
-
-    # -- over the wire --------------------------------------------------------------------
-    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        return value_of(self._read(path, query))
-
-    def _read(self, path: str, query: Mapping[str, Any] | None = None) -> httpx.Response:
-        given = {name: value for name, value in (query or {}).items() if value != ""}
-        return self._call("GET", path, repeat=True, params=given)
-
-    def _call(self, method: str, path: str, *, repeat: bool = False, **options: Any) -> httpx.Response:
-        """The answer when all went well; ``repeat``: the same call twice does what it does once."""
-        end, pause = time.monotonic() + self.patience, PAUSE
-        while True:
-            error: GatebusError | None
-            try:
-                response = self._http.request(method, path, **options)
-                error = error_of(response)
-                again = repeat and isinstance(error, StoreUnavailable | TooBusy | Unreachable)
-            except httpx.HTTPError as failure:
-                error = _unreachable(self.url, failure)
-                error.__cause__ = failure
-                # Nothing was sent over a connection that was never made.
-                again = repeat or isinstance(failure, httpx.ConnectError | httpx.ConnectTimeout)
-            if error is None:
-                return response
-            if not again or time.monotonic() + pause > end:
-                raise error
-            time.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE)
-
-
-def _raise(response: httpx.Response) -> None:
-    error = error_of(response)
-    if error is not None:
-        raise error
-
-
-def _unreachable(url: str, error: httpx.HTTPError) -> Unreachable:
-    return Unreachable(f"{url} does not answer: {error or type(error).__name__}")
 
 
 def _gate_path(gate: Gate | str) -> str:
