@@ -19,6 +19,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with ComfyUI, or with the extra 'test'")
 
+from node_world import Blocker, Door, Stopped, door, ends, image, opened, status, store  # noqa: E402
+
 from gates import codec, comfy  # noqa: E402
 from gates.errors import (  # noqa: E402
     Fenced,
@@ -33,94 +35,15 @@ from gates.gate.record import MAX_ROUTES, make_decision  # noqa: E402
 from gates.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS, pause  # noqa: E402
 from gates.nodes.image_gate import ImageGate  # noqa: E402
 from gates.nodes.image_pool import GridImagePool  # noqa: E402
-from gates.settings import Settings  # noqa: E402
-from gates.store import Store, open_store  # noqa: E402
+from gates.store import Store  # noqa: E402
+
+__all__ = ["door", "store"]
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Stopped(Exception):
-    """What ComfyUI's own exception is to the nodes."""
-
-
-class Blocker:
-    """What ComfyUI's ExecutionBlocker is to the nodes."""
-
-
-class Door:
-    """ComfyUI as far as the nodes see it."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.flag = False
-        self.announced: list[str] = []
-        self.notices: list[str] = []
-        self.seen = 0
-        self.item = 0
-
-    def place(self, unique_id: str, dynprompt: Any, extra_pnginfo: Any) -> comfy.Place:
-        self.item += 1
-        return comfy.Place("prompt", unique_id, unique_id, self.item - 1, "tab", "title", "workflow")
-
-    def interrupted(self) -> bool:
-        return self.flag
-
-    def interrupt(self) -> None:
-        self.flag = True
-
-    def interruption(self) -> BaseException:
-        return Stopped()
-
-    def blocker(self) -> Any:
-        return Blocker()
-
-    def announce(self, at: comfy.Place, gate_id: str) -> None:
-        self.announced.append(gate_id)
-
-    def notice(self, at: comfy.Place, severity: str, text: str) -> None:
-        self.notices.append(text)
-
-    def store(self) -> Store:
-        return self._store
-
-
-@pytest.fixture
-def store(tmp_path: Path):
-    store = open_store(Settings.from_env({}), tmp_path / "input", tmp_path / "user")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def door(store: Store, monkeypatch: pytest.MonkeyPatch) -> Door:
-    door = Door(store)
-    for name, own in inspect.getmembers(door, inspect.ismethod):
-        if not name.startswith("_"):
-            # The stand-in can't drift from what it stands for.
-            assert list(inspect.signature(own).parameters) == list(
-                inspect.signature(getattr(comfy, name)).parameters
-            ), name
-            monkeypatch.setattr(comfy, name, own)
-    return door
-
-
-def image(batch: int = 1, height: int = 8, width: int = 12) -> torch.Tensor:
-    return torch.rand(batch, height, width, 3)
-
-
 def run(**inputs: Any) -> asyncio.Task[tuple[Any, ...]]:
     return asyncio.create_task(ImageGate().run(**{"routes": 2, "unique_id": "7", "dynprompt": None, **inputs}))
-
-
-async def opened(door: Door, count: int = 1) -> list[str]:
-    """The ids of the gates that were announced since the last call, once there are so many."""
-    for _ in range(500):
-        fresh = door.announced[door.seen :]
-        if len(fresh) >= count:
-            door.seen += len(fresh)
-            return fresh
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"{len(door.announced) - door.seen} of {count} gates opened")
 
 
 async def decided(door: Door, route: int, **inputs: Any) -> tuple[Any, ...]:
@@ -129,19 +52,6 @@ async def decided(door: Door, route: int, **inputs: Any) -> tuple[Any, ...]:
     (gate,) = await opened(door)
     door.store().gates.decide(gate, make_decision("route", route))
     return await asyncio.wait_for(task, 10)
-
-
-async def ends(task: asyncio.Task[Any], kind: type[BaseException]) -> float:
-    """Seconds until the task ends with that exception."""
-    start = time.monotonic()
-    with pytest.raises(kind):
-        await asyncio.wait_for(task, 10)
-    return time.monotonic() - start
-
-
-def status(door: Door, gate: str) -> tuple[str, str]:
-    record = door.store().gates.get(gate)
-    return record.status, record.outcome
 
 
 # -- what passes --------------------------------------------------------------------------
@@ -503,7 +413,16 @@ def test_the_order_of_the_inputs_is_kept():
         *["image", "send_id", "get_id", "labels", "mask", "timeout", "timeout_route", "note", "format"]
     ]
     assert list(GridImagePool.INPUT_TYPES()["required"]) == ["index", "pool_id"]
-    assert set(NODE_CLASS_MAPPINGS) == set(NODE_DISPLAY_NAME_MAPPINGS) == {"ImageGate", "GridImagePool"}
+    assert list(NODE_CLASS_MAPPINGS["ImageChooserGate"].INPUT_TYPES()["optional"]) == [
+        *["images", "send_id", "mask", "timeout", "at_timeout", "note", "format"]
+    ]
+    assert list(NODE_CLASS_MAPPINGS["TextGate"].INPUT_TYPES()["optional"]) == [
+        "signal",
+        "timeout",
+        "at_timeout",
+        "note",
+    ]
+    assert set(NODE_CLASS_MAPPINGS) == set(NODE_DISPLAY_NAME_MAPPINGS)
     for node in NODE_CLASS_MAPPINGS.values():
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_TOOLTIPS)
 

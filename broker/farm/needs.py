@@ -13,7 +13,7 @@ from gates.errors import InvalidInput
 
 from ..jobs.record import Input
 
-GATE_NODES = frozenset({"ImageGate", "GridImagePool"})
+GATE_NODES = frozenset({"ImageGate", "ImageChooserGate", "TextGate", "GateDecision", "GridImagePool"})
 """Node classes of the pack that wait for a person."""
 
 MAX_NODES = 5000

@@ -246,7 +246,9 @@ def deadline_decision(gate: Gate, where: str) -> Decision:
     ``where`` is the name of that process.
     """
     kind = "route" if gate.timeout_route else "expire"
-    return make_decision(kind, gate.timeout_route, by=DEADLINE, id=steps.deadline_id(gate.id), where=where)
+    # A text that is asked about goes on as it came.
+    text = gate.text if kind == "route" else ""
+    return make_decision(kind, gate.timeout_route, by=DEADLINE, text=text, id=steps.deadline_id(gate.id), where=where)
 
 
 def frame_not_found(gate_id: str, layout: codec.Layout | None, frame: int) -> GateNotFound:

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from .chooser_gate import ImageChooserGate
+from .gate_decision import GateDecision
 from .image_gate import ImageGate
 from .image_pool import GridImagePool
+from .text_gate import TextGate
 
-NODE_CLASS_MAPPINGS: dict[str, Any] = {"ImageGate": ImageGate, "GridImagePool": GridImagePool}
+NODE_CLASS_MAPPINGS: dict[str, Any] = {
+    "ImageGate": ImageGate,
+    "GridImagePool": GridImagePool,
+    "ImageChooserGate": ImageChooserGate,
+    "TextGate": TextGate,
+    "GateDecision": GateDecision,
+}
 
-NODE_DISPLAY_NAME_MAPPINGS = {"ImageGate": "Image Gate (Manual Router)", "GridImagePool": "Image Pool (Grid)"}
+NODE_DISPLAY_NAME_MAPPINGS = {
+    "ImageGate": "Image Gate (Manual Router)",
+    "GridImagePool": "Image Pool (Grid)",
+    "ImageChooserGate": "Image Chooser Gate (Batch)",
+    "TextGate": "Text Gate",
+    "GateDecision": "Gate Decision",
+}

@@ -13,6 +13,7 @@ from ..gate.record import MAX_ROUTES, Decision
 from ..tensors import to_tensor
 from .asking import Asked, answered, taken_up
 from .gate_inputs import INPUTS, SEARCH_ALIASES, Question, check_question
+from .passing import chosen_of
 from .pause import Pause
 from .picture import Picture, ask_about, picture, publish
 
@@ -137,10 +138,11 @@ def _open(
 def _carry_out(question: Question, asked: Asked, shown: Picture, decision: Decision) -> tuple[Any, ...]:
     """Publishes what passed, and makes the outputs (in a thread); raises StoreUnavailable."""
     painted = asked.waiter.mask()
-    image, mask = shown.image, shown.mask_with(painted)
+    passing = shown.only(chosen_of(decision, len(shown.image)), painted)
     label = question.labels[decision.route - 1]
-    publish(question, asked.at, asked.store, label, image, None if painted is None else mask)
-    return (mask, *[image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)])
+    publish(question, asked.at, asked.store, label, passing.image, None if painted is None else passing.mask)
+    routes = [passing.image if number == decision.route else comfy.blocker() for number in range(1, MAX_ROUTES + 1)]
+    return passing.mask, *routes
 
 
 def _withdraw(opened: tuple[Asked, Picture] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,13 @@ class Picture:
         if painted is None:
             return empty_mask(self.image)
         return fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), self.image)
+
+    def only(self, indexes: Sequence[int], painted: bytes | None) -> Picture:
+        """Those images of the batch with the masks that go on with them; the very same tensors when it is all."""
+        mask = self.mask_with(painted)
+        if len(indexes) == len(self.image):
+            return Picture(self.image, mask, self.shown)
+        return Picture(self.image[list(indexes)], mask[list(indexes)], self.shown)
 
 
 def picture(image: torch.Tensor, given: torch.Tensor | None, question: Question, store: Store) -> Picture:
