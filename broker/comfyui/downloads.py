@@ -115,7 +115,7 @@ async def download(connection: Connection, output: OutputFile) -> Download:
             return data
 
     data: bytes = await connection.repeated(once)
-    width, height = await asyncio.to_thread(_measure, data, output.filename, connection.limits.pixels)
+    width, height = await asyncio.to_thread(measure, data, output.filename, connection.limits.pixels)
     return Download(output, data, hashlib.sha256(data).hexdigest(), width, height)
 
 
@@ -126,8 +126,8 @@ def check_file_name(name: str) -> str:
     return name
 
 
-def _measure(data: bytes, name: str, pixels: int) -> tuple[int, int]:
-    """Width and height of an image that is whole, (0, 0) of another file."""
+def measure(data: bytes, name: str, pixels: int) -> tuple[int, int]:
+    """Width and height of an image that is whole, (0, 0) of another file; raises DownloadBroken, AnswerTooLarge."""
     kind = IMAGES.get(Path(name).suffix.lower())
     if kind is None:
         if not data:

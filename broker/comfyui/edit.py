@@ -1,4 +1,4 @@
-"""An image edited by a template on one ComfyUI: from the file to the file, in one call.
+"""An image edited by a template, on one ComfyUI or on the farm: from the file to the file, in one call.
 
 ::
 
@@ -7,17 +7,19 @@
     result = edit_image("cat.png", template="invert", url="http://127.0.0.1:8188", output_dir="out")
     print(result.image.path)
 
-:func:`submit_edit` is the same for async code, over a client that is open already.
+:func:`submit_edit` is the same for async code, over a client that is open already, or over the farm:
+``client=gatebus.Farm("http://127.0.0.1:8787")``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from gates.errors import GatebusError, InvalidInput, TooLarge
 from gates.pictures import read_image, read_mask
@@ -37,6 +39,18 @@ from .workflows import Template
 Source = bytes | str | Path
 """An image: its file's bytes, or the file's path."""
 
+T = TypeVar("T")
+
+
+class Farm(Protocol):
+    """Many ComfyUIs behind brokers; :class:`gatebus.Farm` is one."""
+
+    def carry_out(
+        self, wanted: GenerationRequest, template: Template, folder: Path | None, stop: threading.Event
+    ) -> GenerationResult:
+        """Carries out a prepared request; blocks. Once ``stop`` is set its job is cancelled."""
+        ...
+
 
 async def submit_edit(
     image: Source,
@@ -44,7 +58,7 @@ async def submit_edit(
     negative: str | None = None,
     template: str | Template = "img2img_default",
     *,
-    client: ComfyClient,
+    client: ComfyClient | Farm,
     mask: Source | None = None,
     parameters: Mapping[str, Any] | None = None,
     library: WorkflowLibrary | None = None,
@@ -61,23 +75,20 @@ async def submit_edit(
     ``image``, ``mask`` (white, or transparent, is painted), ``positive`` and ``negative`` go to the parameters
     of those names (image and mask: else to the only one of that type), ``parameters`` to the others. The
     image is made to fit the bounds that the template declares, the mask with it. Raises InvalidParameter,
-    InvalidImage, TooLarge and TemplateNotFound before anything is sent; then as :class:`ComfyClient`;
+    InvalidImage, TooLarge and TemplateNotFound before anything is sent; then as the client does;
     PromptFailed, PromptCancelled or PromptLost when it did not end well (after ``on_error``). When it is
-    itself cancelled, the prompt is too.
+    itself cancelled, the prompt is too. ``silence`` is of a ComfyClient's prompts: the farm looks after its own.
     """
-    limits = settings or Settings()
     chosen = (library or WorkflowLibrary()).load(template) if isinstance(template, str) else template
-    values = dict(parameters or {})
-    for name, text in (("positive", positive), ("negative", negative)):
-        if text is not None:
-            if name in values:
-                raise InvalidParameter(f"The parameter {name} is given twice", parameter=name)
-            values[name] = text
-    wanted = await asyncio.to_thread(prepare, chosen, values, image, mask, limits)
+    values = texts_with(parameters or {}, positive=positive, negative=negative)
+    wanted = await asyncio.to_thread(prepare, chosen, values, image, mask, settings or Settings())
     wanted = replace(
         wanted, metadata=dict(metadata or {}), on_progress=on_progress, on_complete=on_complete, on_error=on_error
     )
-    return await run(wanted, chosen, client, Path(output_dir) if output_dir is not None else None, silence)
+    folder = Path(output_dir) if output_dir is not None else None
+    if isinstance(client, ComfyClient):
+        return await run(wanted, chosen, client, folder, silence)
+    return await _on_farm(wanted, chosen, client, folder)
 
 
 def edit_image(
@@ -97,6 +108,17 @@ def edit_image(
             return await submit_edit(image, positive, negative, template, client=client, **options)
 
     return asyncio.run(edit())
+
+
+def texts_with(parameters: Mapping[str, Any], **texts: str | None) -> dict[str, Any]:
+    """The parameters with those texts that are given; raises InvalidParameter for one that is given twice."""
+    values = dict(parameters)
+    for name, text in texts.items():
+        if text is not None:
+            if name in values:
+                raise InvalidParameter(f"The parameter {name} is given twice", parameter=name)
+            values[name] = text
+    return values
 
 
 def prepare(
@@ -166,6 +188,30 @@ async def run(
     if wanted.on_complete is not None:
         wanted.on_complete(result)
     return result
+
+
+async def _on_farm(wanted: GenerationRequest, template: Template, farm: Farm, folder: Path | None) -> GenerationResult:
+    """Carries it out in a thread, with the callbacks on this loop."""
+    loop = asyncio.get_running_loop()
+
+    def here(callback: Callable[[T], None] | None) -> Callable[[T], None] | None:
+        async def called(value: T) -> None:
+            if callback is not None:
+                callback(value)
+
+        return callback and (lambda value: asyncio.run_coroutine_threadsafe(called(value), loop).result())
+
+    told = (here(wanted.on_progress), here(wanted.on_complete), here(wanted.on_error))
+    wanted = replace(wanted, on_progress=told[0], on_complete=told[1], on_error=told[2])
+    stop = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(farm.carry_out, wanted, template, folder, stop))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        # What it raises is that it was stopped, or how it ended before.
+        await asyncio.gather(running, return_exceptions=True)
+        raise
 
 
 async def _outputs(

@@ -1,4 +1,4 @@
-"""The command that edits one image by a template on one ComfyUI."""
+"""The command that edits one image by a template, on one ComfyUI or on the farm."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from pathlib import Path
 
 import click
 
+from gates.errors import InvalidInput
+
 from ..access import Access
-from ..comfyui.edit import submit_edit
+from ..comfyui.client import ComfyClient
+from ..comfyui.edit import Farm, submit_edit
 from ..comfyui.generation import GenerationResult
 from ..comfyui.progress import Progress
-from ..comfyui.workflows import Template
+from .job_access import jobs_of
 from .progress import progress
 from .table import as_json, clean, json_option
 from .templates import client, library, template_names, url_option, values_of
@@ -33,6 +36,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the results. Default: here."
 )
+@click.option("--farm", "on_farm", is_flag=True, help="As a job of the farm, wherever there is a place.")
 @url_option
 @json_option
 @click.pass_obj
@@ -45,10 +49,13 @@ def edit(
     mask: Path | None,
     given: Sequence[str],
     output: Path | None,
+    on_farm: bool,
     url: str | None,
     as_data: bool,
 ) -> None:
     """Edit an image by a workflow template and write the result."""
+    if on_farm and url:
+        raise InvalidInput("--farm chooses the ComfyUI, --url names one: say one of them")
     template = library(access).load(name)
     values = values_of(template, given)
     folder = output or access.settings.output_dir or Path.cwd()
@@ -62,22 +69,31 @@ def edit(
                 advance(now - done)
                 done = now
 
-        async def run(chosen: Template) -> GenerationResult:
-            async with client(access, url) as comfyui:
-                return await submit_edit(
-                    image,
-                    positive,
-                    negative,
-                    chosen,
-                    client=comfyui,
-                    mask=mask,
-                    parameters=values,
-                    output_dir=folder,
-                    settings=access.settings,
-                    on_progress=show,
-                )
+        async def run(at: ComfyClient | Farm) -> GenerationResult:
+            return await submit_edit(
+                image,
+                positive,
+                negative,
+                template,
+                client=at,
+                mask=mask,
+                parameters=values,
+                output_dir=folder,
+                settings=access.settings,
+                on_progress=show,
+            )
 
-        result = asyncio.run(run(template))
+        async def run_there() -> GenerationResult:
+            async with client(access, url) as comfyui:
+                return await run(comfyui)
+
+        if on_farm:
+            from ..farm.edit import StoreFarm
+
+            with access.store(shared=False) as store, jobs_of(access, store) as jobs:
+                result = asyncio.run(run(StoreFarm(jobs)))
+        else:
+            result = asyncio.run(run_there())
     if as_data:
         click.echo(as_json(result.to_json()))
         return

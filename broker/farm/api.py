@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -12,12 +11,13 @@ from gates.api.answer import SAFE_HEADERS, answer_image, image_type, not_modifie
 from gates.api.call import Call
 from gates.api.route import GATE_ID, SIZE, Field, Route
 from gates.codec import read_image
-from gates.errors import BlobNotFound, InvalidImage, InvalidInput, NotFound
+from gates.errors import InvalidImage, InvalidInput, NotFound
 from gates.instances.record import Instance
 from gates.names import check_job_id
 
 from ..jobs.record import ENDED, LIVE, PRIORITY_LIMIT, Job, JobStore, Output, Place
 from ..jobs.steps import digest_of
+from .results import kept_bytes
 from .roster import listed_instances
 from .submission import FOLDER, MAX_INPUTS, PROMPT_LIMIT, Submission, parse_inputs
 
@@ -133,7 +133,7 @@ class FarmApi:
         output = await self._output(call)
         if call.http.headers.get("If-None-Match") == f'"{output.digest}"':
             return not_modified(output.digest)
-        data = await call.run(self._bytes, output)
+        data = await call.run(kept_bytes, self._jobs, output)
         try:
             image_type(data)
         except InvalidImage:
@@ -145,7 +145,8 @@ class FarmApi:
         """A small picture of one of the images that the job made; 404 for another file."""
         output = await self._output(call)
         try:
-            return await call.answer_thumbnail(output.digest, call.query["size"], lambda: self._bytes(output))
+            size = call.query["size"]
+            return await call.answer_thumbnail(output.digest, size, lambda: kept_bytes(self._jobs, output))
         except InvalidImage as error:
             raise NotFound(f"That output is no image: {error.message}") from error
 
@@ -173,14 +174,6 @@ class FarmApi:
         if number >= len(job.outputs):
             raise NotFound(f"The job has {len(job.outputs)} outputs", outputs=len(job.outputs))
         return job.outputs[number]
-
-    def _bytes(self, output: Output) -> bytes:
-        if not output.path:
-            return self._jobs.blob(output.digest)
-        try:
-            return Path(output.path).read_bytes()
-        except FileNotFoundError:
-            raise BlobNotFound("The file is not in its folder any more", path=output.path) from None
 
 
 _LIMIT = PROMPT_LIMIT + 256 * 1024

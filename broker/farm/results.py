@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from gates.errors import InvalidInput
+from gates.errors import BlobNotFound, InvalidInput
 from gates.filelock import write_atomically
 
 from ..comfyui.client import ComfyClient
@@ -65,6 +65,16 @@ async def fetched(
         data = text.text.encode("utf-8", "replace")
         found.append(await _kept(jobs, blocking, job, text.node_id, text.key, name, data, folder))
     return tuple(found)
+
+
+def kept_bytes(jobs: JobStore, output: Output) -> bytes:
+    """The bytes of a file that a job made, from the store or its folder; raises BlobNotFound."""
+    if not output.path:
+        return jobs.blob(output.digest)
+    try:
+        return Path(output.path).read_bytes()
+    except FileNotFoundError:
+        raise BlobNotFound("The file is not in its folder any more", path=output.path) from None
 
 
 async def _kept(

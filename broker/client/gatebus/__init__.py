@@ -1,4 +1,4 @@
-"""A client for scripts and agents: see what waits, look at it, decide it; buses and pools besides.
+"""A client for scripts and agents: see what waits, look at it, decide it; buses, pools and the farm besides.
 
 It speaks the HTTP API of a broker, or of a ComfyUI with this pack, and is synchronous::
 
@@ -63,11 +63,22 @@ Buses and pools::
     >>> client.pool("faces").slots[0].label
     'smile'
 
+The farm: an image edited by a workflow template, wherever there is a place; and prompts of your own::
+
+    def main():
+        with gatebus.Farm("http://127.0.0.1:8787") as farm:
+            result = farm.edit("cat.png", template="invert", output_dir="out", on_progress=print)
+            print(result.image.path, "made at", result.instance)
+            job = farm.wait(farm.submit(prompt, images={"10": "cat.png"}, title="cat"))
+            if job.state == "done":
+                Path("cat-2.png").write_bytes(farm.output(job))
+
 Every error is a :class:`GatebusError` with ``status``, ``type``, ``message`` and ``details``.
 :class:`StoreUnavailable` and :class:`Unreachable` are raised once what is harmless to repeat was
 repeated for ``patience`` seconds.
 """
 
+from broker.jobs.record import Job
 from gates.bus.record import BusHead, BusMeta
 from gates.codec import Layout
 from gates.errors import (
@@ -81,13 +92,17 @@ from gates.errors import (
     InvalidImage,
     InvalidInput,
     InvalidName,
+    JobEnded,
+    JobNotFound,
     NotFound,
     PoolNotFound,
+    QueueFull,
     SlotNotFound,
     StoreUnavailable,
     TakenBack,
     TooBusy,
     TooLarge,
+    TooMany,
     Unauthorized,
     WrongHost,
 )
@@ -96,6 +111,7 @@ from gates.pool.manifest import Manifest, PoolInfo, Slot
 
 from .answers import Unexpected, Unreachable
 from .client import Client
+from .farm import Farm
 from .images import Picture
 
 __all__ = [
@@ -106,6 +122,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Decision",
+    "Farm",
     "Forbidden",
     "Gate",
     "GateClosed",
@@ -114,18 +131,23 @@ __all__ = [
     "InvalidImage",
     "InvalidInput",
     "InvalidName",
+    "Job",
+    "JobEnded",
+    "JobNotFound",
     "Layout",
     "Manifest",
     "NotFound",
     "Picture",
     "PoolInfo",
     "PoolNotFound",
+    "QueueFull",
     "Slot",
     "SlotNotFound",
     "StoreUnavailable",
     "TakenBack",
     "TooBusy",
     "TooLarge",
+    "TooMany",
     "Unauthorized",
     "Unexpected",
     "Unreachable",

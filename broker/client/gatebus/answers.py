@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from broker.jobs.record import Attempt, Failure, Input, Job, Output, Reason
 from gates.bus.record import BusHead, BusMeta
 from gates.codec import Layout
 from gates.errors import Conflict, GatebusError, NotFound, StoreUnavailable
@@ -100,6 +101,17 @@ def slot_of(value: Mapping[str, Any]) -> Slot:
 def manifest_of(value: Mapping[str, Any]) -> Manifest:
     """The pool of its JSON."""
     return _record(Manifest, {**value, "slots": tuple(slot_of(slot) for slot in value["slots"])})
+
+
+def job_of(value: Mapping[str, Any]) -> Job:
+    """The job of its JSON."""
+    given = dict(value)
+    for name, kind in (("inputs", Input), ("outputs", Output), ("reasons", Reason), ("attempts", Attempt)):
+        given[name] = tuple(_record(kind, each) for each in given.get(name) or ())
+    for name in ("nodes", "models", "avoid"):
+        given[name] = tuple(given.get(name) or ())
+    given["error"] = _record(Failure, given["error"]) if given.get("error") else None
+    return _record(Job, given)
 
 
 def _record(kind: type[T], value: Mapping[str, Any]) -> T:
