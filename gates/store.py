@@ -23,6 +23,7 @@ from .decisions.record import DecisionLog
 from .decisions.redis import RedisLog
 from .errors import InvalidSetting, StoreUnavailable
 from .events import Events, LocalEvents, RedisEvents
+from .gate.folder import GateFolders, own_folder
 from .gate.local import LocalGates
 from .gate.record import GateStore
 from .gate.redis import RedisGates
@@ -83,7 +84,8 @@ def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
     if not settings.store_url:
         events = LocalEvents()
         decisions = FileLog(state_dir / DECISIONS_FILE, settings.decision_log)
-        gates = LocalGates(settings, identity.owner, events, decisions)
+        folders = GateFolders(own_folder(state_dir, identity))
+        gates = LocalGates(settings, identity.owner, events, decisions, folders)
         return Store(
             settings,
             gates,

@@ -17,6 +17,7 @@ from gates.decisions.file import FileLog
 from gates.decisions.record import DecisionLog
 from gates.decisions.redis import RedisLog
 from gates.events import Events, LocalEvents, RedisEvents
+from gates.gate.folder import GateFolders
 from gates.gate.local import LocalGates
 from gates.gate.record import Gate, GateStore
 from gates.gate.redis import RedisGates
@@ -90,7 +91,8 @@ def local_maker(folder: Path) -> Maker:
         if not made:
             events = LocalEvents()
             log = FileLog(folder / "decisions.jsonl")
-            made.append((LocalGates(settings, owner, events, log), events, log))
+            folders = GateFolders(folder / "gates")
+            made.append((LocalGates(settings, owner, events, log, folders), events, log))
         return *made[0], [made[0][0].close]
 
     return make

@@ -294,7 +294,7 @@ async def test_a_cancelled_task_withdraws_its_gate(door: Door):
 async def test_a_gate_ended_elsewhere_is_an_error_and_no_hang(door: Door, store: Store):
     task = run(image=image())
     (gate,) = await opened(door)
-    store.gates._live[gate].close("shutdown")  # type: ignore[attr-defined]
+    store.gates._index.held(gate).close("shutdown")  # type: ignore[attr-defined]
     await ends(task, GateClosed)
 
 
@@ -319,7 +319,7 @@ async def test_a_store_that_is_away_after_the_decision_is_asked_until_it_is_back
 ):
     task = run(image=image(), send_id="cp1")
     (gate,) = await opened(door)
-    waiting = store.gates._live[gate]  # type: ignore[attr-defined]
+    waiting = store.gates._index.held(gate)  # type: ignore[attr-defined]
     original, calls = waiting.apply, []
 
     def away_twice() -> Any:
@@ -345,7 +345,7 @@ async def test_a_store_that_stays_away_does_not_hold_up_an_interrupt(
     def away() -> Any:
         raise StoreUnavailable("Redis does not answer")
 
-    monkeypatch.setattr(store.gates._live[gate], "apply", away)  # type: ignore[attr-defined]
+    monkeypatch.setattr(store.gates._index.held(gate), "apply", away)  # type: ignore[attr-defined]
     store.gates.decide(gate, make_decision("route", 1))
     await asyncio.sleep(0.5)
     assert not task.done()
@@ -363,7 +363,7 @@ async def test_an_owner_that_was_fenced_applies_nothing(
     def fenced() -> Any:
         raise Fenced("Another owner has the gate")
 
-    waiting = store.gates._live[gate]  # type: ignore[attr-defined]
+    waiting = store.gates._index.held(gate)  # type: ignore[attr-defined]
     monkeypatch.setattr(waiting, "apply", fenced)
     if seen == "nothing":
         monkeypatch.setattr(type(waiting), "settled", True)
@@ -379,7 +379,7 @@ async def test_a_decision_that_is_taken_back_is_not_carried_out_and_the_node_wai
 ):
     task = run(image=image())
     (gate,) = await opened(door)
-    waiting = store.gates._live[gate]  # type: ignore[attr-defined]
+    waiting = store.gates._index.held(gate)  # type: ignore[attr-defined]
     first, apply = make_decision("route", 1), waiting.apply
     refused = asyncio.Event()
     loop = asyncio.get_running_loop()
