@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -95,6 +96,20 @@ def test_the_examples_of_the_docstring_run(studio: Studio, host: Host) -> None:
     output: list[str] = []
     results = doctest.DocTestRunner().run(examples, out=output.append)
     assert results.failed == 0, "".join(output)
+
+
+def test_images_are_chosen_and_a_text_goes_on_edited_or_as_it_is(studio: Studio, client: gatebus.Client) -> None:
+    batch = open_gate(studio, batch=3, stored=False).gate
+    decision = client.route(batch, 1, chosen=[2, 0]).decision
+    assert decision is not None
+    assert decision.chosen == "0,2"
+    for given, passed in (("a dog", "a dog"), ("", ""), (None, "a cat")):
+        gate = Gate(id=uuid.uuid4().hex, kind="text", text="a cat", routes=1)
+        studio.store.gates.open(gate, b"\xff\xd8preview")
+        assert client.gate(gate).text == "a cat"
+        decision = client.route(gate, 1, text=given).decision
+        assert decision is not None
+        assert decision.text == passed
 
 
 def test_every_name_is_there_and_each_public_method_says_what_it_promises() -> None:

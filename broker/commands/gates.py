@@ -91,17 +91,32 @@ def show(access: Access, gate_id: str, as_data: bool) -> None:
 @_id
 @click.argument("number", metavar="K", type=int)
 @_by
-@click.option("--text", default="", help="A text that goes with the decision.")
+@click.option(
+    "--text",
+    help="A text that goes with the decision; at a text gate the one that goes on. Default: it stays as it is.",
+)
+@click.option("--chosen", default="", metavar="N,N,…", help="Images of the batch that go on, from 0. Default: all.")
 @click.option(
     "--mask", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="An image: white is painted."
 )
 @json_option
 @click.pass_obj
-def route(access: Access, gate_id: str, number: int, by: str, text: str, mask: Path | None, as_data: bool) -> None:
+def route(
+    access: Access,
+    gate_id: str,
+    number: int,
+    by: str,
+    text: str | None,
+    chosen: str,
+    mask: Path | None,
+    as_data: bool,
+) -> None:
     """Decide that the gate takes route K. The first decision wins; to repeat it is no error."""
-    decision = make_decision("route", number, by=by, text=text, where=here())
+    decision = make_decision("route", number, by=by, text=text or "", where=here(), chosen=chosen.replace(" ", ""))
     with access.store() as store:
         gate = _find(store, gate_id)
+        if text is None:
+            decision = replace(decision, text=gate.text)
         # Before the mask is stored: what is refused must leave nothing behind.
         check_int(number, "route", 1, gate.routes)
         if mask is not None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from ..errors import GatebusError, StoreUnavailable
 from ..gate.record import Decision, Gate, make_decision
 from .call import Call
-from .gates import BY, GIVEN_ID, ROUTE, decide, decider
+from .gates import BY, CHOSEN, GIVEN_ID, ROUTE, chosen_text, decide, decider, unedited
 from .route import Field, Route
 
 LIMIT = 500
@@ -19,8 +19,9 @@ LIMIT = 500
 async def route_gates(call: Call) -> web.Response:
     """Decides many gates: each takes the route, or is among the refused with its error."""
     fields = await call.fields()
-    by, id = decider(call, fields["by"]), fields["decision_id"]
-    return await _decide_all(call, fields["ids"], make_decision("route", fields["route"], by, "", id, call.where))
+    by, id, chosen = decider(call, fields["by"]), fields["decision_id"], chosen_text(fields["chosen"])
+    decision = make_decision("route", fields["route"], by, "", id, call.where, chosen)
+    return await _decide_all(call, fields["ids"], decision)
 
 
 async def cancel_gates(call: Call) -> web.Response:
@@ -34,12 +35,13 @@ async def _decide_all(call: Call, ids: list[str], decision: Decision) -> web.Res
     """The same decision of every gate: an id names a decision of one gate, so they may share it."""
     gates, refused = [], []
     away: StoreUnavailable | None = None
+    step = unedited(call) if decision.kind == "route" else None
     for id in ids:
         try:
             # A store that did not answer for one is not waited for by each of the others.
             if away is not None:
                 raise away
-            gates.append((await decide(call, id, decision)).to_json())
+            gates.append((await decide(call, id, decision, step)).to_json())
         except StoreUnavailable as error:
             away = error
             refused.append(_refusal(id, error))
@@ -65,7 +67,7 @@ ROUTES = [
         route_gates,
         role="decide",
         body="json",
-        fields=(_IDS, ROUTE, BY, GIVEN_ID),
+        fields=(_IDS, ROUTE, CHOSEN, BY, GIVEN_ID),
         answer=_ANSWER,
     ),
     Route(

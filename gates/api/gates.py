@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -87,9 +89,10 @@ async def delete_mask(call: Call) -> web.Response:
 async def route_gate(call: Call) -> web.Response:
     """Decides the gate: it takes the route; the first decision wins."""
     fields = await call.fields()
-    by, text, id = decider(call, fields["by"]), fields["text"], fields["decision_id"]
-    decision = make_decision("route", fields["route"], by, text, id, call.where)
-    return await call.answer((await decide(call, call.path["gate_id"], decision)).to_json())
+    by, id, chosen = decider(call, fields["by"]), fields["decision_id"], chosen_text(fields["chosen"])
+    decision = make_decision("route", fields["route"], by, fields["text"] or "", id, call.where, chosen)
+    step = unedited(call) if fields["text"] is None else None
+    return await call.answer((await decide(call, call.path["gate_id"], decision, step)).to_json())
 
 
 async def cancel_gate(call: Call) -> web.Response:
@@ -99,12 +102,14 @@ async def cancel_gate(call: Call) -> web.Response:
     return await call.answer((await decide(call, call.path["gate_id"], decision)).to_json())
 
 
-async def decide(call: Call, gate_id: str, decision: Decision) -> Gate:
-    """Makes the decision; repeats it while its outcome is unknown, which its id makes safe."""
+async def decide(
+    call: Call, gate_id: str, decision: Decision, step: Callable[[str, Decision], Gate] | None = None
+) -> Gate:
+    """Makes the decision, by ``step`` if given; repeats it while its outcome is unknown, which its id makes safe."""
     end = time.monotonic() + REPEAT
     while True:
         try:
-            gate = await call.run(call.store.gates.decide, gate_id, decision)
+            gate = await call.run(step or call.store.gates.decide, gate_id, decision)
             made = (gate.kind, str(decision.route) if decision.kind == "route" else decision.kind)
             call.http[DECISION] = (*call.http.get(DECISION, ()), made)
             return gate
@@ -123,6 +128,18 @@ def decider(call: Call, given: str) -> str:
     return call.caller.name or given
 
 
+def unedited(call: Call) -> Callable[[str, Decision], Gate]:
+    """Makes a decision by which the text that a gate asks about, if it does, goes on as it is."""
+    gates = call.store.gates
+    # What a gate asks about never changes, so that it may be read before.
+    return lambda gate_id, decision: gates.decide(gate_id, replace(decision, text=gates.get(gate_id).text))
+
+
+def chosen_text(indexes: list[int]) -> str:
+    """The indexes of images as a decision has them, in whichever order they came."""
+    return ",".join(map(str, sorted(indexes)))
+
+
 async def _gate(call: Call) -> Gate:
     return await call.run(call.store.gates.get, call.path["gate_id"])
 
@@ -135,6 +152,13 @@ _PATH = "/gatebus/gates/{gate_id}"
 _FRAME = Field("frame", "int", "From 0.", default=0, high=999_999)
 ROUTE = Field("route", "int", "1 to the gate's number of routes.", required=True, low=1, high=MAX_ROUTES)
 BY = Field("by", "text", "Who decides, for people. With a token it is the token's name.", default="")
+CHOSEN = Field(
+    "chosen",
+    "ints",
+    "Indexes, from 0, of the images of the batch that go on, each once; none, or left out: all of them.",
+    default=[],
+    high=999_999,
+)
 GIVEN_ID = Field(
     "decision_id",
     "text",
@@ -161,7 +185,14 @@ ROUTES = [
         body_limit=JSON_LIMIT + 6 * TEXT_LIMIT,
         fields=(
             ROUTE,
-            Field("text", "text", "A text that goes with the decision.", default="", limit=TEXT_LIMIT),
+            Field(
+                "text",
+                "text",
+                "A text that goes with the decision; at a text gate the one that goes on. Left out: the text that the"
+                " gate asks about, unchanged.",
+                limit=TEXT_LIMIT,
+            ),
+            CHOSEN,
             BY,
             GIVEN_ID,
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import httpx
@@ -150,12 +150,15 @@ class Client(Wire):
         route: int,
         *,
         by: str = "",
-        text: str = "",
+        text: str | None = None,
+        chosen: Iterable[int] = (),
         mask: Picture | None = None,
         decision_id: str = "",
     ) -> Gate:
         """Decides that the gate takes the route (from 1), with the mask as :meth:`set_mask` when one is given.
 
+        ``text`` goes with the decision; at a text gate it is what goes on, None leaves it as it is.
+        ``chosen``: the images of the batch that go on, from 0, each once; none for all of them.
         The first decision wins; the same one again is success. ``by`` is for people (with a token its
         name counts). ``decision_id`` makes a repeat by the caller safe too; after StoreUnavailable or
         Unreachable whether it was made is unknown. Raises AlreadyDecided with the decision that
@@ -163,7 +166,13 @@ class Client(Wire):
         """
         if mask is not None:
             self.set_mask(gate, mask)
-        return self._decide(gate, "route", {"route": route, "text": text, "by": by}, decision_id)
+        body: dict[str, Any] = {"route": route, "by": by}
+        if text is not None:
+            body["text"] = text
+        # A server before gates took a choice refuses what it does not know.
+        if indexes := list(chosen):
+            body["chosen"] = indexes
+        return self._decide(gate, "route", body, decision_id)
 
     def cancel(self, gate: Gate | str, *, by: str = "", decision_id: str = "") -> Gate:
         """Decides that the gate's prompt is stopped; otherwise as :meth:`route`."""
