@@ -48,6 +48,34 @@ class Keys:
         return f"{{{self.namespace}}}:gates:leaving"
 
     @property
+    def parked(self) -> str:
+        """Sorted set: parked gate id that waits for a decision by the time it parked (ms)."""
+        return f"{self.gates}:parked"
+
+    @property
+    def runs(self) -> str:
+        """Sorted set: the lead whose run has not ended by the time of the next look (ms)."""
+        return f"{self.gates}:runs"
+
+    @property
+    def run_counter(self) -> str:
+        """String: the last number given to a run."""
+        return f"{self.runs}:counter"
+
+    @property
+    def prompts(self) -> str:
+        """Hash: lead id -> the prompt whose end it waits for: the one in which it parked, or its run."""
+        return f"{self.gates}:prompts"
+
+    def family(self, root: str) -> str:
+        """Sorted set: ids of the gates of that prompt and of what was continued from it.
+
+        By +inf, or the time (ms) at which the record was given an expiry. Who sends a prompt may
+        choose its id: it stands behind the namespace's braces, where no other ones decide the slot.
+        """
+        return f"{self.gates}:family:{root}"
+
+    @property
     def decisions(self) -> str:
         """Stream: the decision log. Written by the scripts that decide."""
         return f"{{{self.namespace}}}:decisions"
@@ -170,6 +198,10 @@ class Keys:
     def gate_mask(self, gate_id: str, token: str) -> str:
         """String: a mask PNG painted at the gate; the gate's field ``mask`` names the one that counts."""
         return f"{self.namespace}:gate:{{{gate_id}}}:mask:{token}"
+
+    def gate_continuation(self, gate_id: str) -> str:
+        """String: what it takes to run on from the gate."""
+        return f"{self.namespace}:gate:{{{gate_id}}}:continuation"
 
     def gate_preview(self, gate_id: str) -> str:
         """String: a JPEG of at most 1024 px."""

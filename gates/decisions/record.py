@@ -6,6 +6,7 @@ that none is missing and none is there twice; a repeat of a decision is none. Ki
     route, cancel, expire    a decision was made (``expire``, and a route by ``deadline``: by nobody)
     take-back                the decision of that id was taken back; the gate waits again
     end                      the gate ended: ``outcome`` says how, ``decision`` which one was carried out
+    park                     a person parked an orphan
     image                    the gate's image became known only after it had ended
 """
 
@@ -20,7 +21,7 @@ from ..codec import Encoded
 from ..gate.record import Decision, Gate
 
 DECIDED = ("route", "cancel", "expire")
-KINDS = (*DECIDED, "take-back", "end", "image")
+KINDS = (*DECIDED, "take-back", "park", "end", "image")
 TAKEN_BACK = "taken back"
 """The outcome of a decision that was taken back."""
 
@@ -143,6 +144,12 @@ def end_entry(gate: Gate) -> Entry:
 def take_back_entry(gate: Gate, decision_id: str, by: str, where: str, at: int) -> Entry:
     """The entry for a decision that was taken back."""
     return Entry(kind="take-back", at=at, gate=gate.id, decision=decision_id, by=by, where=where)
+
+
+def park_entry(gate: Gate, by: str, where: str, at: int) -> Entry:
+    """The entry for an orphan that a person parked."""
+    decision = gate.decision.id if gate.decision is not None else ""
+    return Entry(kind="park", at=at, gate=gate.id, decision=decision, by=by, where=where)
 
 
 def image_entry(gate: Gate) -> Entry:

@@ -1,4 +1,4 @@
-"""A gate's bytes in Redis: preview, image parts and painted masks.
+"""A gate's bytes in Redis: preview, image parts, painted masks, and what it takes to run on.
 
 Bytes are written with an expiry before the record names them, so that a step that died half way
 leaves nothing behind for ever, and lose it when the record does.
@@ -54,6 +54,31 @@ class GateBlobs:
             self._connection.blobs.set(self._keys.gate_mask(gate_id, token), png, ex=UNNAMED)
         return token
 
+    def put_continuation(self, gate_id: str, data: bytes) -> None:
+        """Writes what it takes to run on from the gate."""
+        with self._connection.available():
+            self._connection.blobs.set(self._keys.gate_continuation(gate_id), data, ex=UNNAMED)
+
+    def copy(self, gate: Gate, new: Gate) -> None:
+        """Writes everything that the record names once more, for another gate; raises GateNotFound for what is gone."""
+        for source, target in zip(self._named(gate), self._named(new), strict=True):
+            data = self._get(source, gate.id, "image, or how its prompt goes on,")
+            with self._connection.available():
+                self._connection.blobs.set(target, data, ex=UNNAMED)
+
+    def prolong(self, gate: Gate, keep: float) -> None:
+        """Lets the bytes of an ended gate live so many seconds from now, as far as they have not gone."""
+        names = self._named(gate)
+        with self._connection.available():
+            pipe = self._connection.blobs.pipeline(transaction=False)
+            for key in names:
+                pipe.pttl(key)
+            left = pipe.execute()
+            for key, milliseconds in zip(names, left, strict=True):
+                if milliseconds > 0:
+                    pipe.pexpire(key, int(keep * 1000))
+            pipe.execute()
+
     def drop_mask(self, gate_id: str, token: str) -> None:
         """Removes a mask that no record names any more."""
         if token:
@@ -69,11 +94,11 @@ class GateBlobs:
             pipe.execute()
 
     def expire(self, gate: Gate, keep: float, keep_images: float) -> None:
-        """Lets the bytes of an ended gate go: the images, and preview and mask with the record, in so many seconds."""
+        """Lets the bytes of an ended gate go: what it could run again from, and preview and mask with the record."""
         with self._connection.available():
             pipe = self._connection.blobs.pipeline(transaction=False)
             for key in self._named(gate):
-                seconds = min(keep, keep_images) if ":image:" in key else keep
+                seconds = min(keep, keep_images) if key.endswith(":continuation") or ":image:" in key else keep
                 pipe.pexpire(key, int(seconds * 1000))
             pipe.execute()
 
@@ -89,6 +114,10 @@ class GateBlobs:
         """The mask of that token; raises GateNotFound."""
         return self._get(self._keys.gate_mask(gate_id, token), gate_id, "mask")
 
+    def continuation(self, gate_id: str) -> bytes:
+        """What it takes to run on from the gate; raises GateNotFound."""
+        return self._get(self._keys.gate_continuation(gate_id), gate_id, "continuation")
+
     def _get(self, key: str, gate_id: str, what: str) -> bytes:
         with self._connection.available():
             data: bytes | None = self._connection.blobs.get(key)
@@ -102,4 +131,6 @@ class GateBlobs:
             keys.append(self._keys.gate_mask(gate.id, gate.mask))
         if gate.layout is not None:
             keys += [self._keys.gate_image(gate.id, part) for part in range(gate.layout.parts)]
+        if gate.kept:
+            keys.append(self._keys.gate_continuation(gate.id))
         return keys

@@ -17,13 +17,13 @@ from typing import Any
 
 from ..decisions.record import LogWriter
 from ..errors import GateBusy, StoreUnavailable, TooLarge
-from . import steps
+from . import parking, steps
 from .blobs import GateBlobs
 from .deadlines import Deadlines
 from .fields import from_fields, to_fields
 from .keeping import Keeping
 from .record import Decision, Gate
-from .redis_steps import LOOK_AT_ONCE, GateSteps, decision_arguments
+from .redis_steps import LOOK_AT_ONCE, REFUSALS, GateSteps, decision_arguments
 from .redis_waiting import RedisWaiting, fenced
 from .sweeper import Sweeper
 
@@ -139,6 +139,23 @@ class OwnedGates:
             # Another's decision may have come meanwhile, with a hint that was passed over.
             self.hint(waiting.gate.id)
 
+    def park(self, group: Sequence[RedisWaiting]) -> bool:
+        """Parks them, the lead first: nobody waits on them any more; False when all are decided."""
+        code, rows = self._redis.park(self._owner, [waiting.gate for waiting in group])
+        if code == "DECIDED":
+            return False
+        if code == "MISSING":
+            raise StoreUnavailable("Redis has lost the gate; it is announced again in a moment", gate=group[0].gate.id)
+        found = [from_fields(row["id"], row) for row in rows]
+        if code != "OK":
+            raise fenced(found[0]) if code == "FENCED" else REFUSALS[code](found[0])
+        for waiting, gate in zip(group, found, strict=True):
+            self.forget(waiting)
+            waiting.see(gate)
+            if gate.ended:
+                self.keeping.expire(gate)
+        return True
+
     # -- what RedisWaiting does -----------------------------------------------------------
     def applied(self, waiting: RedisWaiting) -> Decision:
         """Acknowledges the decision and returns the one that stands."""
@@ -150,6 +167,8 @@ class OwnedGates:
             if code == "FENCED":
                 self.forget(waiting)
                 raise fenced(from_fields(gate.id, row))
+            if code == "PARKED":
+                raise parking.is_parked(from_fields(gate.id, row))
             if code == "MISSING":
                 self._announce(waiting, recovered=True)
             elif code == "UNDECIDED":
@@ -251,13 +270,15 @@ class OwnedGates:
                 if gate.mask and gate.mask != waiting.gate.mask:
                     waiting.painted = self._blobs.mask(gate_id, gate.mask)
                 waiting.see(gate)
-            if code == "ENDED":
+            if code in ("ENDED", "PARKED"):
                 self.forget(waiting)
                 return
         if waiting.unsettled:
             self._blobs.persist(waiting.gate)
             waiting.unsettled = False
-        if waiting.encoded is not None and not waiting.image_stored and not waiting.gate.layout:
+        if (waiting.encoded is not None and not waiting.image_stored and not waiting.gate.layout) or (
+            waiting.continuation is not None and not waiting.continuation_stored and not waiting.gate.kept
+        ):
             self.keeping.store_later(waiting)
 
     def _announce(self, waiting: RedisWaiting, recovered: bool = False) -> None:
@@ -269,7 +290,7 @@ class OwnedGates:
             if not waiting.live:
                 return
             waiting.announced = True
-            waiting.image_stored = False
+            waiting.image_stored = waiting.continuation_stored = False
             gate = waiting.gate
         remaining = waiting.remaining()
         arguments = [
@@ -283,19 +304,21 @@ class OwnedGates:
             self._settings.decision_log,
         ]
         # The record names the image's parts only when they are (again) there.
-        for field, value in to_fields(replace(gate, layout=None)).items():
+        for field, value in to_fields(replace(gate, layout=None, kept=0)).items():
             arguments += [field, value]
         code, row = self._redis.run("OPEN", gate.id, *arguments)
         if code == "BUSY":
             raise GateBusy(f"The gate's owner {row.get('instance', '')} is alive", gate=gate.id)
         if code == "ENDED":
             raise steps.gate_closed(from_fields(gate.id, row))
+        if code == "PARKED":
+            raise parking.is_parked(from_fields(gate.id, row))
         if code == "ADOPTED":
             # What was painted before counts; it is read when it is needed.
             waiting.painted = None
         waiting.unsettled = True
         waiting.see(from_fields(gate.id, row))
-        if waiting.encoded is not None:
+        if waiting.encoded is not None or waiting.continuation is not None:
             self.keeping.store_later(waiting)
 
     def _notice_epoch(self) -> None:

@@ -88,6 +88,8 @@ def decide(group: Group, gate_id: str, decision: Decision, now: int) -> Group:
     """
     at = _index(group, gate_id)
     before = group[at]
+    if decision.kind == "cancel" and before.outcome == DISMISSED:
+        return group
     if before.status == "decided" and group[0].run == FAILED and decision.kind == "cancel":
         after = list(group)
         after[at] = steps.end(before, "cancelled", DISMISSED, now)
@@ -158,7 +160,7 @@ def resume(
     gate, lead = group[_index(group, gate_id)], group[0]
     check_decision(gate, decision_id)
     if lead.undecided or lead.run == "":
-        raise Conflict("This gate is not continued: its group is not decided", gate=gate.id, status=gate.status)
+        raise not_settled(gate)
     if lead.run not in UNDER_WAY:
         raise run_ended(lead)
     if lead.run == RUNNING and (lead.run_owner, lead.run_prompt) == (owner, prompt_id):
@@ -233,6 +235,12 @@ def again(gate: Gate, run: str, decision: Decision, now: int) -> Gate:
     return replace(decide((fresh,), new, decision, now)[0], rev=1)
 
 
+def check_noted(state: str) -> None:
+    """Raises InvalidInput unless a submitter may note that of its run."""
+    if state not in NOTED:
+        raise InvalidInput(f"A run is noted as {', '.join(NOTED)}", state=state)
+
+
 def keeps(group: Group) -> bool:
     """Whether the bytes of the group's gates are still needed, also of those that have ended."""
     lead = group[0]
@@ -248,7 +256,7 @@ def check_decision(gate: Gate, decision_id: str) -> None:
     if gate.decision.id != decision_id:
         raise steps.already_decided(gate)
     if not gate.parked:
-        raise Conflict("This gate is not parked: its own prompt goes on", gate=gate.id, status=gate.status)
+        raise not_parked(gate)
 
 
 def not_ready(gate: Gate) -> Conflict:
@@ -265,6 +273,21 @@ def owner_lives(gate: Gate) -> Conflict:
 def is_parked(gate: Gate) -> Conflict:
     """The error for who waits on a gate that is parked."""
     return Conflict("This gate is parked: it goes on by itself when it is decided", gate=gate.id, status=gate.status)
+
+
+def not_parked(gate: Gate) -> Conflict:
+    """The error for who takes up a gate that its own prompt waits on."""
+    return Conflict("This gate is not parked: its own prompt goes on", gate=gate.id, status=gate.status)
+
+
+def not_settled(gate: Gate) -> Conflict:
+    """The error for who takes up a gate before all of its group are decided."""
+    return Conflict("This gate does not go on yet: others of its group are undecided", gate=gate.id)
+
+
+def has_not_ended(gate: Gate) -> Conflict:
+    """The error for who runs a gate again that is not through."""
+    return Conflict("This gate has not ended: decide it or take its decision back", gate=gate.id, status=gate.status)
 
 
 def run_begun(lead: Gate) -> GateClosed:

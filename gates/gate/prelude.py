@@ -1,13 +1,22 @@
-"""What every script of a gate begins with: its keys by name, the clock, the event, the log, the end.
+"""What every script of a gate begins with: its keys by name, the clock, the event, the log, the end, its group.
 
 What is decided is logged in the same step (``decisions/record.py`` tells the fields). Every entry has
 every field, because a stream stores the names of the same fields only once for many entries.
+
+Scripts make the keys of a group's other gates, of its run and of its family from the ones that they are
+given: these have the same hash tag, and so lie in the same slot of a cluster.
 """
 
 from __future__ import annotations
 
 PRELUDE = """
 local gate, id = KEYS[1], ARGV[1]
+local prefix = string.sub(gate, 1, #gate - #id)
+local runs, prompts, parked_gates = KEYS[2] .. ':runs', KEYS[2] .. ':prompts', KEYS[2] .. ':parked'
+
+local function turn_to(other)
+  gate, id = prefix .. other, other
+end
 
 local function now()
   local t = redis.call('TIME')
@@ -57,11 +66,16 @@ local function was_taken_back(ids, decision)
   return ids and string.find(' ' .. ids .. ' ', ' ' .. decision .. ' ', 1, true)
 end
 
+local function has_ended(status)
+  return status == 'applied' or status == 'cancelled' or status == 'expired'
+end
+
 local function finish(status, outcome, keep, kept)
   local at = now()
   redis.call('ZREM', KEYS[4], id)
   redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', parked_gates, id)
   redis.call('HSET', gate, 'status', status, 'outcome', outcome, 'ended', at)
   redis.call('ZADD', KEYS[6], at, id)
   redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', at - keep)
@@ -71,7 +85,52 @@ local function finish(status, outcome, keep, kept)
   changed()
 end
 
-local function has_ended(status)
-  return status == 'applied' or status == 'cancelled' or status == 'expired'
+local function family_key()
+  local row = redis.call('HMGET', gate, 'family', 'prompt_id')
+  local family = row[1] and row[1] ~= '' and row[1] or row[2]
+  return family and family ~= '' and KEYS[2] .. ':family:' .. family
+end
+
+local function join_family()
+  local key = family_key()
+  if key then
+    redis.call('ZADD', key, '+inf', id)
+    redis.call('PERSIST', key)
+  end
+end
+
+local function is_parked(parked)
+  return parked and parked ~= '0'
+end
+
+local function under_way(run)
+  return run == 'pending' or run == 'submitting' or run == 'submitted' or run == 'running'
+end
+
+local function group_of(lead)
+  local ids = {}
+  for member in string.gmatch(redis.call('HGET', prefix .. lead, 'members') or '', '%S+') do ids[#ids + 1] = member end
+  return ids[1] and ids or {lead}
+end
+
+-- Nothing of the group is needed to run on any more: the bytes of those that have ended may go.
+local function release(lead)
+  local at = now()
+  for _, member in ipairs(group_of(lead)) do
+    if has_ended(redis.call('HGET', prefix .. member, 'status')) then redis.call('ZADD', KEYS[8], at, member) end
+  end
+end
+
+-- When all of the group are decided, its run is pending, unless nothing is left to run.
+local function settle(lead)
+  if redis.call('HGET', prefix .. lead, 'undecided') ~= '0' then return end
+  for _, member in ipairs(group_of(lead)) do
+    if redis.call('HGET', prefix .. member, 'status') == 'decided' then
+      redis.call('HSET', prefix .. lead, 'run', 'pending', 'run_at', now())
+      redis.call('ZADD', runs, now(), lead)
+      return
+    end
+  end
+  release(lead)
 end
 """

@@ -14,94 +14,42 @@ The life of a gate::
 ``orphaned`` is read from the lease, never stored. The first decision wins; it is made once. A route
 can be taken back until it is applied; the gate then waits as before, and that decision, should it
 arrive once more, is not made again. A cancel takes effect at once, and so stays.
+
+A gate that waits can be parked: its prompt ends, the gate stays, and a decision lets another prompt go
+on from it, here or elsewhere::
+
+    waiting ──park──> parked ──decide──> decided ──resume, apply──> applied
+                        ╲  <─take back──┘
+                         ╲──cancel, or a deadline without a route──> cancelled, expired
+
+List items of one node park together, as a group, and go on together: its first gate is the lead,
+which carries the group's run: pending, submitting, submitted, running, then done or failed.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codec import Encoded, Layout
-from ..errors import InvalidInput
-from ..names import TEXT_LIMIT, check_decision_id, check_int, clean_text
+from .decision import MAX_ROUTES, Decision, check_chosen, make_decision
+from .parked import ParkedGates
 
-MAX_ROUTES = 10
+__all__ = [
+    "DEADLINE", "ENDED", "LIVE", "MAX_ROUTES", "Decision", "Gate", "GateStore", "ParkedGates", "Waiter",
+    "check_chosen", "make_decision",
+]  # fmt: skip
+
 LIVE = ("waiting", "orphaned", "parked", "decided")
 ENDED = ("applied", "cancelled", "expired")
 DEADLINE = "deadline"
 """Who decided, when nobody did."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided about a gate; made once."""
-
-    id: str
-    """Made by who decides, the same over every repeat of the same decision."""
-    kind: str
-    """``route``; ``cancel``: the prompt is to be stopped; ``expire``: the deadline passed and names no route."""
-    route: int = 0
-    """1 to 10 for ``route``, otherwise 0."""
-    by: str = ""
-    where: str = ""
-    """Which way it came, as the server that took it saw it: ``ADDRESS via INSTANCE`` or ``command on HOST``."""
-    text: str = ""
-    mask: str = ""
-    """The token of the mask painted at the gate, "" when none was."""
-    at: int = 0
-    """Milliseconds since the epoch, by the store's clock."""
-    chosen: str = ""
-    """Indexes of the images of the batch that go on, from 0, ascending, with commas (``0,2,5``); "" for all."""
-
-    def same(self, other: Decision) -> bool:
-        """Whether the two say the same, whoever made them."""
-        return (self.kind, self.route, self.text, self.chosen) == (other.kind, other.route, other.text, other.chosen)
-
-
-def make_decision(
-    kind: str, route: int = 0, by: str = "", text: str = "", id: str = "", where: str = "", chosen: str = ""
-) -> Decision:
-    """A checked decision, with a fresh id when none is given; raises InvalidInput, InvalidName or TooLarge."""
-    if kind == "route":
-        check_int(route, "route", 1, MAX_ROUTES)
-    elif kind not in ("cancel", "expire") or route != 0:
-        raise InvalidInput("A decision is a route, a cancel or an expire", kind=kind)
-    if chosen and kind != "route":
-        raise InvalidInput("Only with a route can images be chosen", kind=kind)
-    return Decision(
-        id=check_decision_id(id) if id else uuid.uuid4().hex,
-        kind=kind,
-        route=route,
-        by=clean_text(by, "by"),
-        where=clean_text(where, "where"),
-        text=clean_text(text, "text", TEXT_LIMIT),
-        chosen=check_chosen(chosen),
-    )
-
-
-def check_chosen(chosen: str) -> str:
-    """``chosen`` of a decision as it came in; raises InvalidInput or TooLarge."""
-    text = clean_text(chosen, "chosen", TEXT_LIMIT)
-    if text and not (re.fullmatch(r"[0-9]{1,6}(,[0-9]{1,6})*", text, re.ASCII) and _ascending(text)):
-        raise InvalidInput(
-            "chosen must be the indexes of images from 0, each once, ascending, with commas: 0,2,5", what="chosen"
-        )
-    return text
-
-
-def _ascending(numbers: str) -> bool:
-    """Whether they are so, each once and without zeros before it: two that say the same are then the same text."""
-    values = [int(number) for number in numbers.split(",")]
-    return ",".join(map(str, values)) == numbers and all(a < b for a, b in pairwise(values))
 
 
 @dataclass(frozen=True)
@@ -252,6 +200,18 @@ class Waiter(Protocol):
         """
         ...
 
+    def store_continuation(self, data: bytes) -> None:
+        """Stores what it takes to run on from here, after the image and for as long.
+
+        While the store is away it is kept here and stored as soon as the store is back.
+        """
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything is stored that parking needs: the image, where there is one, and the continuation."""
+        ...
+
     def mask(self) -> bytes | None:
         """The PNG painted at the gate that the decision names; None when none was."""
         ...
@@ -269,7 +229,7 @@ class Waiter(Protocol):
         ...
 
 
-class GateStore(Protocol):
+class GateStore(ParkedGates, Protocol):
     """Opens gates for this process, and lists and decides everyone's; thread-safe.
 
     What is not there raises GateNotFound, a store that is away StoreUnavailable.
@@ -296,7 +256,10 @@ class GateStore(Protocol):
         ...
 
     def counts(self) -> dict[str, int]:
-        """How many gates are ``waiting`` (just decided ones too) and ``orphaned``; costs the same for any number."""
+        """How many gates are ``waiting`` (just decided ones too), ``orphaned`` and ``parked``.
+
+        Costs the same for any number.
+        """
         ...
 
     def some(self, ids: Sequence[str]) -> list[Gate]:

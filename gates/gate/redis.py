@@ -26,22 +26,20 @@ from .blobs import GateBlobs
 from .inventory import Inventory
 from .owned import OwnedGates
 from .record import ENDED, Decision, Gate
+from .redis_parked import RedisParked
 from .redis_steps import GateSteps
 from .redis_waiting import RedisWaiting
 from .waiting import as_opened, frame_not_found
 
 
-class RedisGates:
+class RedisGates(RedisParked):
     """See :class:`record.GateStore`."""
 
     def __init__(self, connection: Connection, keys: Keys, listener: Listener, owner: str, journal: LogWriter) -> None:
         """``journal`` takes what is decided here about gates that nobody else can know of."""
-        self._keys = keys
+        redis, blobs = GateSteps(connection, keys), GateBlobs(connection, keys)
+        super().__init__(redis, blobs, OwnedGates(redis, blobs, owner, journal), keys, owner)
         self._settings = connection.settings
-        self._owner = owner
-        self._redis = GateSteps(connection, keys)
-        self._blobs = GateBlobs(connection, keys)
-        self._owned = OwnedGates(self._redis, self._blobs, owner, journal)
         self._inventory = Inventory(connection, keys, RedisEvents(connection, keys, listener).cursor)
         listener.subscribe(keys.gates, self._owned.hint)
 
@@ -82,8 +80,8 @@ class RedisGates:
 
     def counts(self) -> dict[str, int]:
         """See :class:`record.GateStore`."""
-        owned, over = self._redis.counts()
-        return {"waiting": owned, "orphaned": over}
+        owned, over, parked = self._redis.counts()
+        return {"waiting": owned, "orphaned": over, "parked": parked}
 
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""

@@ -9,7 +9,7 @@ from ..connection import Connection, pairs
 from ..errors import GatebusError, GateNotFound, StoreUnavailable
 from ..events import KEPT_EVENTS
 from ..keys import Keys
-from . import scripts, steps
+from . import parking, scripts, scripts_parking, scripts_reading, scripts_runs, steps
 from .fields import from_fields
 from .record import Decision, Gate
 
@@ -26,6 +26,16 @@ REFUSALS: dict[str, Callable[[Gate], GatebusError]] = {
     "TAKEN": steps.taken_back,
     "STAYS": steps.stays,
     "UNDECIDED": steps.undecided,
+    "CLOSED": steps.gate_closed,
+    "BEGUN": parking.run_begun,
+    "NOTREADY": parking.not_ready,
+    "LIVES": parking.owner_lives,
+    "PARKED": parking.is_parked,
+    "UNPARKED": parking.not_parked,
+    "UNSETTLED": parking.not_settled,
+    "RUNENDED": parking.run_ended,
+    "BUSY": parking.run_busy,
+    "FENCED": parking.run_fenced,
 }
 """Code of a step that changed nothing -> its error, of the gate as it is."""
 
@@ -38,11 +48,10 @@ class GateSteps:
         self.settings = connection.settings
         self.keys = keys
         self._scripts = {
-            name: connection.script(getattr(scripts, name))
-            for name in (
-                *("OPEN", "LOOK", "DECIDE", "TAKE_BACK", "APPLY", "CLOSE", "SET", "IMAGE", "ORPHAN"),
-                *("OVERDUE", "INDEX", "RECORD", "COUNT"),
-            )
+            name: connection.script(source)
+            for module in (scripts, scripts_reading, scripts_parking, scripts_runs)
+            for name, source in vars(module).items()
+            if name.isupper() and not name.startswith("_") and name != "PRELUDE"
         }
 
     @property
@@ -65,11 +74,11 @@ class GateSteps:
         with self.connection.available():
             return parsed(self._call(name, gate_id, arguments, None))
 
-    def counts(self) -> tuple[int, int]:
-        """How many live gates have an owner that lives, and how many have none."""
+    def counts(self) -> tuple[int, int, int]:
+        """How many gates have an owner that lives, how many have one that is gone, and how many are parked."""
         with self.connection.available():
-            owned, over = self._scripts["COUNT"](keys=[self.keys.gates, self.keys.leases])
-        return int(owned), int(over)
+            owned, over, parked = self._scripts["COUNT"](keys=[self.keys.leases, self.keys.parked])
+        return int(owned), int(over), int(parked)
 
     def look(self, owner: str, gates: Sequence[tuple[str, int, int, int]]) -> list[Reply]:
         """Renews the leases of (id, fence, ms to the deadline or -1, known rev) and answers what is new of each."""
@@ -95,10 +104,7 @@ class GateSteps:
             self._call(name, gate_id, arguments, pipe)
             pipe.wait(replicas, 250)
             reply, count = pipe.execute()
-        if count < replicas:
-            raise StoreUnavailable(
-                f"Only {count} of {replicas} Redis replicas have confirmed it; repeat it", confirmed=count
-            )
+        confirmed_by(count, replicas)
         return parsed(reply)
 
     def decide(self, gate_id: str, decision: Decision) -> Gate:
@@ -108,12 +114,12 @@ class GateSteps:
             raise steps.no_such_route(from_fields(gate_id, row), decision)
         if code == "NOIMAGE":
             raise steps.no_such_image(from_fields(gate_id, row), decision)
-        return _answered(gate_id, code, row)
+        return answered(gate_id, code, row)
 
     def take_back(self, gate_id: str, decision_id: str, by: str, where: str) -> Gate:
         """Takes the decision back; see :class:`record.GateStore`."""
         arguments = (decision_id, by, where, steps.TAKEN_BACK_IDS, self.settings.decision_log)
-        return _answered(gate_id, *self.confirmed("TAKE_BACK", gate_id, *arguments))
+        return answered(gate_id, *self.confirmed("TAKE_BACK", gate_id, *arguments))
 
     def leaving(self, most: int = 1000) -> list[str]:
         """Ids of gates that ended and whose record and bytes still have no expiry, the first ones to end first."""
@@ -121,32 +127,35 @@ class GateSteps:
             ids: list[str] = self.connection.control.zrange(self.keys.leaving, 0, most - 1)
         return ids
 
-    def left(self, gate_id: str) -> None:
-        """Lets the record of an ended gate expire, after its bytes."""
-        with self.connection.available():
-            pipe = self.connection.control.pipeline(transaction=False)
-            pipe.pexpire(self.keys.gate(gate_id), self.keep_ms)
-            pipe.zrem(self.keys.leaving, gate_id)
-            pipe.execute()
+    def leave(self, gate_id: str, given: bool) -> bool:
+        """Whether the bytes of an ended gate may go; ``given``: they have their expiry, and the record gets its own."""
+        code, _ = self.run("LEAVE", gate_id, self.keep_ms, int(given))
+        return code == "OK"
 
     def change(self, gate_id: str, field: str, value: str, undecided: bool = False) -> Gate:
         """Sets a field of a live gate, ``undecided``: only before its decision; raises AlreadyDecided or GateClosed."""
-        return _answered(gate_id, *self.run("SET", gate_id, int(undecided), field, value))
+        return answered(gate_id, *self.run("SET", gate_id, int(undecided), field, value))
 
-    def overdue(self, most: int = 1000) -> tuple[list[str], list[str]]:
-        """Ids of gates whose lease is over, and of those among them whose deadline is over."""
+    def overdue(self, most: int = 1000) -> tuple[list[str], list[str], list[str]]:
+        """Ids of gates whose lease is over, of those of them whose deadline is too, and of parked ones so."""
         with self.connection.available():
             reply = self._scripts["OVERDUE"](keys=[self.keys.leases, self.keys.deadlines], args=[most])
-        split = reply.index("")
-        return reply[:split], reply[split + 1 :]
+        first = reply.index("")
+        second = reply.index("", first + 1)
+        return reply[:first], reply[first + 1 : second], reply[second + 1 :]
 
     def listed(self, index: str) -> list[Gate]:
         """The records of an index (``keys.gates`` or ``keys.ended``), oldest first."""
         with self.connection.available():
             now, *rows = self._scripts["INDEX"](keys=[index, self.keys.leases], args=[])
         leases = dict(zip(rows[::2], rows[1::2], strict=True))
-        ids = list(leases)
-        gates = []
+        rows = self.rows(list(leases))
+        late = {gate_id for gate_id, lease in leases.items() if not float(lease or 0) > float(now)}
+        return [from_fields(gate_id, row, orphaned=gate_id in late) for gate_id, row in rows.items()]
+
+    def rows(self, ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The hashes of the gates that are there."""
+        found: dict[str, dict[str, str]] = {}
         for start in range(0, len(ids), 500):
             chunk = ids[start : start + 500]
             with self.connection.available():
@@ -154,10 +163,8 @@ class GateSteps:
                 for gate_id in chunk:
                     pipe.hgetall(self.keys.gate(gate_id))
                 records = pipe.execute()
-            for gate_id, row in zip(chunk, records, strict=True):
-                if row:
-                    gates.append(from_fields(gate_id, row, orphaned=not float(leases[gate_id] or 0) > float(now)))
-        return gates
+            found.update((gate_id, row) for gate_id, row in zip(chunk, records, strict=True) if row)
+        return found
 
     def get(self, gate_id: str) -> Gate:
         """The record; raises GateNotFound."""
@@ -168,6 +175,34 @@ class GateSteps:
         if not row:
             raise GateNotFound("No gate has that id", gate=gate_id)
         return from_fields(gate_id, row, orphaned=code == "OVERDUE")
+
+    def due_runs(self, grace_ms: int, most: int) -> list[str]:
+        """The leads whose runs are due for so long, the longest first."""
+        with self.connection.available():
+            ids: list[str] = self._scripts["DUE"](keys=[self.keys.runs], args=[grace_ms, most])
+        return ids
+
+    def awaited_prompts(self) -> dict[str, str]:
+        """Of each lead that waits for the end of a prompt: which one."""
+        with self.connection.available():
+            prompts: dict[str, str] = self.connection.control.hgetall(self.keys.prompts)
+        return prompts
+
+    def park(self, owner: str, gates: Sequence[Gate]) -> tuple[str, list[dict[str, str]]]:
+        """Parks the gates, the lead first: the code, and the fields of each, or of the one that is the reason."""
+        pairs = [value for gate in gates for value in (gate.id, gate.fence)]
+        arguments = [gates[0].id, KEPT_EVENTS, owner, *self.kept, *pairs]
+        keys = self._keys_of(gates[0].id)
+        replicas = self.settings.replicas
+        with self.connection.available():
+            pipe = self.connection.control.pipeline(transaction=False) if replicas else None
+            replies = self._scripts["PARK"](keys=keys, args=arguments, client=pipe)
+            if pipe is not None:
+                pipe.wait(replicas, 250)
+                replies, count = pipe.execute()
+                confirmed_by(count, replicas)
+        answers = [parsed(reply) for reply in replies]
+        return answers[0][0], [row for _, row in answers]
 
     def epoch(self) -> str:
         """The data set's epoch, "" before there is one."""
@@ -188,7 +223,15 @@ def parsed(reply: list[str]) -> Reply:
     return reply[0], pairs(reply[1:])
 
 
-def _answered(gate_id: str, code: str, row: dict[str, str]) -> Gate:
+def confirmed_by(count: int, replicas: int) -> None:
+    """Raises StoreUnavailable when fewer replicas have a step than it takes to count."""
+    if count < replicas:
+        raise StoreUnavailable(
+            f"Only {count} of {replicas} Redis replicas have confirmed it; repeat it", confirmed=count
+        )
+
+
+def answered(gate_id: str, code: str, row: dict[str, str]) -> Gate:
     """The gate as a step answered it; raises what the step refused."""
     if code == "MISSING":
         raise GateNotFound("No gate has that id", gate=gate_id)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .. import codec
 from ..decisions.record import LogWriter
 from ..errors import Fenced
+from .parking import can_park
 from .record import Decision, Gate
 from .waiting import Waiting
 
@@ -36,6 +37,8 @@ class RedisWaiting(Waiting):
         self.unsettled = False
         """Whether its bytes still have to lose the expiry that they were written with."""
         self.image_stored = False
+        self.continuation: bytes | None = None
+        self.continuation_stored = False
         self.deciding = 0
         """Decisions under way in this process, each of which sees its own outcome."""
 
@@ -77,10 +80,22 @@ class RedisWaiting(Waiting):
         """See :class:`record.Waiter`."""
         with self.lock:
             self.encoded = image
+            self.image_stored = False
             if not self.announced:
                 super().store_image(image)
                 return
         self._owned.keeping.store(self)
+
+    def store_continuation(self, data: bytes) -> None:
+        """See :class:`record.Waiter`."""
+        with self.lock:
+            self.continuation = data
+        self._owned.keeping.store(self)
+
+    @property
+    def ready(self) -> bool:
+        """See :class:`record.Waiter`."""
+        return self.announced and can_park(self.gate)
 
     def mask(self) -> bytes | None:
         """See :class:`record.Waiter`; raises StoreUnavailable, or GateNotFound when the mask is lost."""
@@ -104,7 +119,7 @@ class RedisWaiting(Waiting):
     def close(self, outcome: str) -> None:
         """See :class:`record.Waiter`."""
         with self.lock:
-            if not self.live or self._fenced is not None:
+            if not self.live or self._fenced is not None or self.gate.parked:
                 return
             if not self.announced:
                 super().close(outcome)

@@ -21,14 +21,15 @@ from .prelude import PRELUDE
 
 # ARGV[3] owner, [4] instance, [5] lease ms, [6] ms to the deadline or 0, [7] 1 to announce again what was lost,
 # [8] prompt_id, [9] node_id, [10] entries that the log keeps or 0 for all, [11..] field, value, ... of the whole record
-# OK: opened (or was, by this owner) | ADOPTED | BUSY: another owner lives | ENDED
+# OK: opened (or was, by this owner) | ADOPTED | BUSY: another owner lives | ENDED | PARKED
 OPEN = (
     PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'owner')
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'parked')
 local at = now()
 if row[1] then
   if has_ended(row[1]) then return answer('ENDED') end
+  if is_parked(row[3]) then return answer('PARKED') end
   if row[2] == ARGV[3] then
     redis.call('ZADD', KEYS[3], at + ARGV[5], id)
     return answer('OK')
@@ -50,6 +51,7 @@ if ARGV[7] == '0' then redis.call('HSET', KEYS[1], 'opened', at) end
 local opened = redis.call('HGET', KEYS[1], 'opened')
 redis.call('ZADD', KEYS[2], opened, id)
 redis.call('ZADD', KEYS[3], at + ARGV[5], id)
+join_family()
 -- The log was lost with the gate: what was decided is decided still.
 if ARGV[7] == '1' and redis.call('HGET', KEYS[1], 'decision_id') then log_decision(ARGV[10]) end
 if ARGV[6] ~= '0' then
@@ -64,15 +66,17 @@ return answer('OK')
 # Many gates in one script: a cluster pipelines none. KEYS[9..] - the hashes of the second gate and of those behind it
 # ARGV[3] owner, [4] lease ms, then for each gate: id, fence, ms to the deadline or -1, the rev that the owner knows
 # One answer a gate. SAME: nothing new (no fields follow) | OK | MISSING: the data set was lost | FENCED | ENDED
+# | PARKED
 LOOK = (
     PRELUDE
     + """
 local at = now()
 
 local function look(fence, left, rev)
-  local row = redis.call('HMGET', gate, 'status', 'owner', 'fence', 'rev', 'orphaned')
+  local row = redis.call('HMGET', gate, 'status', 'owner', 'fence', 'rev', 'orphaned', 'parked')
   if not row[1] then return {'MISSING'} end
   if has_ended(row[1]) then return answer('ENDED') end
+  if is_parked(row[6]) then return answer('PARKED') end
   if row[2] ~= ARGV[3] or row[3] ~= fence then return answer('FENCED') end
   redis.call('ZADD', KEYS[3], at + ARGV[4], id)
   if left ~= '-1' and row[1] == 'waiting' then redis.call('ZADD', KEYS[4], at + left, id) end
@@ -99,14 +103,22 @@ return answers
 # [10] ms to keep a gate that ends here, [11] entries that the log keeps or 0 for all
 # OK | SAME: this repeats the decision that stands | OTHER: another one stands | TAKEN: this one was taken back | ENDED
 # | NOROUTE | NOIMAGE: it chose one beyond the batch | MISSING
-# A cancel of a gate whose owner is gone ends it: nobody is there to acknowledge.
+# A cancel of a gate whose owner is gone ends it: nobody is there to acknowledge. So it does with a parked one; and it
+# dismisses a gate whose run has failed.
 DECIDE = (
     PRELUDE
     + """
 local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'decision_route', 'decision_text',
-                       'routes', 'mask', 'taken_back', 'decision_chosen', 'batch')
+                       'routes', 'mask', 'taken_back', 'decision_chosen', 'batch', 'parked',
+                       'group', 'outcome')
 if not row[1] then return {'MISSING'} end
 if row[2] then
+  if ARGV[4] == 'cancel' and row[13] == 'dismissed' then return answer('SAME') end
+  if ARGV[4] == 'cancel' and row[1] == 'decided' and is_parked(row[11])
+     and redis.call('HGET', prefix .. row[12], 'run') == 'failed' then
+    finish('cancelled', 'dismissed', tonumber(ARGV[10]), ARGV[11])
+    return answer('OK')
+  end
   if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]
                            and (row[9] or '') == ARGV[9]) then
     redis.call('HINCRBY', KEYS[1], 'repeats', 1)
@@ -125,6 +137,22 @@ redis.call('HSET', KEYS[1], 'status', 'decided', 'decision_id', ARGV[3], 'decisi
            'decision_route', ARGV[5], 'decision_by', ARGV[6], 'decision_text', ARGV[7],
            'decision_where', ARGV[8], 'decision_mask', row[7] or '', 'decision_at', at, 'decision_chosen', ARGV[9])
 log_decision(ARGV[11])
+if is_parked(row[11]) then
+  redis.call('ZREM', parked_gates, id)
+  redis.call('HINCRBY', prefix .. row[12], 'undecided', -1)
+  if ARGV[4] ~= 'route' then
+    finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'applied', tonumber(ARGV[10]), ARGV[11])
+  else
+    changed()
+  end
+  settle(row[12])
+  if row[12] ~= ARGV[1] then
+    turn_to(row[12])
+    changed()
+    turn_to(ARGV[1])
+  end
+  return answer('OK')
+end
 local lease = redis.call('ZSCORE', KEYS[3], id)
 if ARGV[4] ~= 'route' and not (lease and tonumber(lease) > at) then
   finish(ARGV[4] == 'cancel' and 'cancelled' or 'expired', 'nobody waited', tonumber(ARGV[10]), ARGV[11])
@@ -137,16 +165,20 @@ return answer('OK')
 
 # ARGV[3] decision id, [4] by, [5] where, [6] ids that are remembered, [7] entries that the log keeps or 0 for all
 # OK | SAME: it was taken back before | OTHER: another one stands | STAYS: no person's route | UNDECIDED
-# | ENDED | MISSING
+# | BEGUN: the run of the parked gate has | ENDED | MISSING
 TAKE_BACK = (
     PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'taken_back', 'deadline')
+local row = redis.call('HMGET', KEYS[1], 'status', 'decision_id', 'decision_kind', 'taken_back', 'deadline',
+                       'parked', 'group')
 if not row[1] then return {'MISSING'} end
 if has_ended(row[1]) then return answer('ENDED') end
 if not row[2] then return answer(was_taken_back(row[4], ARGV[3]) and 'SAME' or 'UNDECIDED') end
 if row[2] ~= ARGV[3] then return answer('OTHER') end
 if row[3] ~= 'route' or row[2] == 'deadline:' .. id then return answer('STAYS') end
+local lead = is_parked(row[6]) and row[7]
+local run = lead and redis.call('HGET', prefix .. lead, 'run') or ''
+if run ~= '' and run ~= 'pending' then return answer('BEGUN') end
 redis.call('ZREM', KEYS[4], id)
 redis.call('HDEL', KEYS[1], 'decision_id', 'decision_kind', 'decision_route', 'decision_by', 'decision_text',
            'decision_where', 'decision_mask', 'decision_at', 'decision_chosen')
@@ -154,23 +186,38 @@ local ids = {}
 for taken in string.gmatch(row[4] or '', '%S+') do ids[#ids + 1] = taken end
 ids[#ids + 1] = ARGV[3]
 local first = math.max(1, #ids - ARGV[6] + 1)
-redis.call('HSET', KEYS[1], 'status', 'waiting', 'taken_back', table.concat(ids, ' ', first))
+redis.call('HSET', KEYS[1], 'status', lead and 'parked' or 'waiting', 'taken_back', table.concat(ids, ' ', first))
 if row[5] and row[5] ~= '0' then redis.call('ZADD', KEYS[4], row[5], id) end
 log(ARGV[7], 'take-back', now(), ARGV[3], {by = ARGV[4], where = ARGV[5]})
 changed()
+if lead then
+  redis.call('ZADD', parked_gates, now(), id)
+  redis.call('HINCRBY', prefix .. lead, 'undecided', 1)
+  if run ~= '' then
+    redis.call('ZREM', runs, lead)
+    redis.call('HSET', prefix .. lead, 'run', '', 'run_at', now())
+  end
+  if lead ~= ARGV[1] then
+    turn_to(lead)
+    changed()
+    turn_to(ARGV[1])
+  end
+end
 return answer('OK')
 """
 )
 
 # ARGV[3] owner, [4] fence, [5] decision id, [6] ms to keep, [7] entries that the log keeps or 0 for all
 # OK (also when repeated) | TAKEN: it was taken back, and the gate waits | UNDECIDED: the decision was lost
-# | OTHER: another one stands | FENCED | MISSING
+# | OTHER: another one stands | FENCED | PARKED | MISSING
 APPLY = (
     PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'decision_id', 'decision_kind', 'taken_back')
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'decision_id', 'decision_kind', 'taken_back',
+                       'parked')
 if not row[1] then return {'MISSING'} end
 if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
+if is_parked(row[7]) then return answer('PARKED') end
 if not row[4] then return answer(was_taken_back(row[6], ARGV[5]) and 'TAKEN' or 'UNDECIDED') end
 if row[4] ~= ARGV[5] then return answer('OTHER') end
 if row[1] == 'decided' then
@@ -182,13 +229,14 @@ return answer('OK')
 )
 
 # ARGV[3] owner, [4] fence, [5] outcome, [6] ms to keep, [7] entries that the log keeps or 0 for all
-# OK (also when it had ended, or is not there) | FENCED
+# OK (also when it had ended, or is not there) | FENCED | PARKED: it stays
 CLOSE = (
     PRELUDE
     + """
-local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence')
+local row = redis.call('HMGET', KEYS[1], 'status', 'owner', 'fence', 'parked')
 if not row[1] then return {'OK'} end
 if row[2] ~= ARGV[3] or row[3] ~= ARGV[4] then return answer('FENCED') end
+if is_parked(row[4]) then return answer('PARKED') end
 if not has_ended(row[1]) then finish('cancelled', ARGV[5], tonumber(ARGV[6]), ARGV[7]) end
 return answer('OK')
 """
@@ -242,6 +290,7 @@ if not status then
   redis.call('ZREM', KEYS[3], id)
   redis.call('ZREM', KEYS[4], id)
   redis.call('ZREM', KEYS[2], id)
+  redis.call('ZREM', parked_gates, id)
   return {'OK'}
 end
 local lease = redis.call('ZSCORE', KEYS[3], id)
@@ -251,50 +300,3 @@ changed()
 return answer('ORPHANED')
 """
 )
-
-# KEYS[1] - leases, KEYS[2] - deadlines; ARGV[1] - at most so many
-# The ids whose lease is over, then '', then those of them whose deadline is over.
-OVERDUE = """
-local t = redis.call('TIME')
-local at = t[1] * 1000 + math.floor(t[2] / 1000)
-local ids = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0, ARGV[1])
-local reply = {}
-for _, id in ipairs(ids) do reply[#reply + 1] = id end
-reply[#reply + 1] = ''
-for _, id in ipairs(ids) do
-  local deadline = redis.call('ZSCORE', KEYS[2], id)
-  if deadline and tonumber(deadline) <= at then reply[#reply + 1] = id end
-end
-return reply
-"""
-
-# KEYS[1] - an index of gates (live or ended), KEYS[2] - leases
-# {now, id, lease or '', id, lease or '', ...}, oldest first: one look at the index and the leases together.
-INDEX = """
-local t = redis.call('TIME')
-local reply = {t[1] * 1000 + math.floor(t[2] / 1000)}
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  reply[#reply + 1] = id
-  reply[#reply + 1] = redis.call('ZSCORE', KEYS[2], id) or ''
-end
-return reply
-"""
-
-# KEYS[1] - the gate's hash, KEYS[2] - leases; ARGV[1] - the gate's id
-# {ALIVE or OVERDUE, field, value, ...}
-RECORD = """
-local t = redis.call('TIME')
-local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-local reply = redis.call('HGETALL', KEYS[1])
-local alive = lease and tonumber(lease) > t[1] * 1000 + math.floor(t[2] / 1000)
-table.insert(reply, 1, alive and 'ALIVE' or 'OVERDUE')
-return reply
-"""
-
-COUNT = """
--- KEYS[1] - the live gates, KEYS[2] - leases
--- {how many have an owner that lives, how many have none}
-local t = redis.call('TIME')
-local over = redis.call('ZCOUNT', KEYS[2], '-inf', t[1] * 1000 + math.floor(t[2] / 1000))
-return {redis.call('ZCARD', KEYS[1]) - over, over}
-"""

@@ -29,10 +29,10 @@ class Sweeper:
         """Marks gates whose lease is over, and takes their default route at the deadline; ``own`` are left alone.
 
         A deadline is taken for an owner that is gone only when this process has seen it gone
-        for a whole lease by its own clock: the server's clock may have jumped. Raises
-        StoreUnavailable.
+        for a whole lease by its own clock: the server's clock may have jumped. That of a parked gate
+        is nobody's, and taken by whoever comes first. Raises StoreUnavailable.
         """
-        overdue, late = self._redis.overdue()
+        overdue, late, parked = self._redis.overdue()
         known, now = self._orphans, time.monotonic()
         self._orphans = {gate_id: known.get(gate_id, now) for gate_id in overdue if gate_id not in own}
         for gate_id in self._orphans.keys() - known.keys():
@@ -40,6 +40,8 @@ class Sweeper:
         for gate_id in late:
             if now - self._orphans.get(gate_id, now) >= self._redis.settings.lease:
                 self._decide_deadline(gate_id)
+        for gate_id in parked:
+            self._decide_deadline(gate_id)
         # Who ends a gate expires its bytes in a moment; one that is still there was left.
         leaving = set(self._redis.leaving())
         for gate_id in leaving & self._leaving:
@@ -50,7 +52,7 @@ class Sweeper:
         try:
             self._expire(self._redis.get(gate_id))
         except GateNotFound:
-            self._redis.left(gate_id)
+            self._redis.leave(gate_id, given=True)
 
     def _decide_deadline(self, gate_id: str) -> None:
         try:
