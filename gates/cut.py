@@ -15,11 +15,13 @@ from .gate.record import MAX_ROUTES, Gate
 GATE_NODES: dict[str, tuple[str, ...]] = {"ImageGate": (), "ImageChooserGate": (), "TextGate": ("signal",)}
 """The gate nodes, each with the links that a continuation keeps: what comes by them is computed again.
 
-Of each, output K (from 1 to 10) is route K and goes on when route K was chosen; every other
-output goes on with any route. Its hidden inputs ``resume``, ``replay`` and ``family`` are
-explained at :func:`cut`. What else came by links is written as constants: :data:`FROM_RECORD`
-from the gate's record, the rest from ``Continuation.inputs``.
+Their hidden inputs ``resume``, ``replay`` and ``family`` are explained at :func:`cut`. What else
+came by links is written as constants: :data:`FROM_RECORD` from the gate's record, the rest from
+``Continuation.inputs``. Their first output goes on with every decision.
 """
+
+ROUTED = frozenset({"ImageGate"})
+"""Those of which output K (from 1 to 10) goes on only when route K was chosen; of the others all outputs do."""
 
 FROM_RECORD = ("routes", "labels", "note", "send_id", "get_id", "text")
 """Inputs of a gate node whose values stand in the gate's record, under the same names."""
@@ -139,10 +141,12 @@ class _Cutting:
 
     def _blocks(self, link: _Link) -> bool:
         """Whether by this link there comes a blocker, whatever happens in this run."""
-        passed = self._passed.get(link.source)
         if link.source in self._dead:
             return True
-        return passed is not None and 1 <= link.slot <= MAX_ROUTES and link.slot not in _routes(passed)
+        passed = self._passed.get(link.source)
+        if passed is None or self._whole.prompt[link.source]["class_type"] not in ROUTED:
+            return False
+        return 1 <= link.slot <= MAX_ROUTES and link.slot not in _routes(passed)
 
     def _spread_death(self) -> None:
         ends = [link for node in {*self._dead, *self._passed} for link in self._consumers[node]]
@@ -213,12 +217,14 @@ class _Cutting:
         """Writes into the gate node which decisions it carries out, or replays."""
         name = "resume" if node == self._target else "replay"
         gates = self._passed[node]
-        texts = [_text(gate) for gate in gates]
-        if len(texts) == 1:
-            prompt[node]["inputs"][name] = texts[0]
+        if len(gates) == 1 and (gates[0].list_index == 0 or gates[0].of):
+            prompt[node]["inputs"][name] = _text(gates[0])
             return
+        texts = {gate.list_index: _text(gate) for gate in gates}
+        # An item that came blocked opened no gate; it stays in its place, because lists go side by side.
+        items = "\n".join(texts.get(index, BLOCKED) for index in range(max(texts) + 1))
         list_node = _free(f"{LIST_NODE}-{node}", self._whole.prompt)
-        prompt[list_node] = {"class_type": "GatebusResumed", "inputs": {"items": "\n".join(texts)}}
+        prompt[list_node] = {"class_type": "GatebusResumed", "inputs": {"items": items}}
         prompt[node]["inputs"][name] = [list_node, 0]
 
 

@@ -433,12 +433,38 @@ def test_a_lazy_input_may_still_ask_for_what_is_not_there_and_then_blocks():
 def test_of_a_text_gate_the_signal_comes_anew_and_the_text_from_its_record():
     prompt = {
         "1": node("Load"),
-        "2": node("TextGate", text=["1", 0], signal=["1", 1], routes=2, format=["1", 2]),
-        "3": node("Save", text=["2", 1], signal=["2", 11]),
+        "2": node("TextGate", text=["1", 0], signal=["1", 1], timeout=2.0, note=["1", 2]),
+        "3": node("Save", text=["2", 0]),
+        "4": node("Save", signal=["2", 1]),
     }
-    made = cut_of(prompt, gate(1, text="said"))
-    assert list(made.prompt) == ["1", "2", "3", SINK_NODE]
-    assert made.prompt["2"]["inputs"] == {"text": "said", "signal": ["1", 1], "routes": 2, "resume": f"{1:032x}:d1"}
+    made = cut_of(prompt, gate(1, text="said", note="why"))
+    assert list(made.prompt) == ["1", "2", "3", "4", SINK_NODE]
+    assert made.prompt["2"]["inputs"] == {
+        "text": "said",
+        "signal": ["1", 1],
+        "timeout": 2.0,
+        "note": "why",
+        "resume": f"{1:032x}:d1",
+    }
+
+
+def test_of_a_chooser_every_output_goes_on():
+    prompt = {"1": node("Load"), "2": node("ImageChooserGate", images=["1", 0], mask=["1", 1])}
+    prompt |= {f"s{slot}": node("Save", value=["2", slot]) for slot in range(5)}
+    made = cut_of(prompt, gate(1))
+    assert made.outputs == ("s0", "s1", "s2", "s3", "s4", SINK_NODE)
+    assert made.prompt["2"]["inputs"] == {"resume": f"{1:032x}:d1"}
+
+
+def test_an_item_that_came_blocked_keeps_its_place_in_the_list():
+    lead = gate(1, list_index=1, members=f"{1:032x} {2:032x}")
+    made = cut_of(straight(), lead, gate(2, group=lead.id, list_index=3))
+    texts = made.prompt["gatebus-list-2"]["inputs"]["items"].split("\n")
+    assert texts == [BLOCKED, f"{1:032x}:d1", BLOCKED, f"{2:032x}:d2"]
+    made = cut_of(straight(), gate(1, list_index=1))
+    assert made.prompt["gatebus-list-2"]["inputs"]["items"] == f"{BLOCKED}\n{1:032x}:d1"
+    alone = cut_of(straight(), gate(3, list_index=1, of=lead.id), lead)
+    assert alone.prompt["2"]["inputs"]["resume"] == f"{3:032x}:d3"
 
 
 def test_outputs_that_the_first_prompt_did_not_run_are_not_run_later():
