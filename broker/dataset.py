@@ -43,7 +43,7 @@ class Folder:
 
     def write(self, row: Entry) -> None:
         """Writes the frames of the row that are not there yet."""
-        for frame, name in enumerate(frame_names(row)):
+        for frame, name in frame_names(row).items():
             if (self._path / f"{name}.png").exists():
                 self._there += 1
                 continue

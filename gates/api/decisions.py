@@ -100,7 +100,7 @@ def _write_zip(call: Call, rows: list[Entry], file: IO[bytes]) -> None:
     limit, missing = call.store.settings.max_archive_bytes, []
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for row in rows:
-            for frame, name in enumerate(frame_names(row)):
+            for frame, name in frame_names(row).items():
                 try:
                     for path, content in frame_files(call.store.gates, row, frame, call.query["caption"]):
                         archive.writestr(path, content)

@@ -1,6 +1,6 @@
 """The images of decided gates as files for dataset work: each frame with its caption, mask and log row beside it.
 
-    20261121-145755_0f3a9c2b1d4e_000.png         frame 0 as stored, 8 bits
+    20261121-145755_0f3a9c2b1d4e_000.png         frame 0, if it went on, as stored, 8 bits
     20261121-145755_0f3a9c2b1d4e_000.mask.png    what was painted at the gate, when anything was
     20261121-145755_0f3a9c2b1d4e_000.txt         the caption
     20261121-145755_0f3a9c2b1d4e_000.json        the row of the decision log
@@ -25,12 +25,13 @@ SHORT = 12
 """Characters of a gate's id in a name."""
 
 
-def frame_names(row: Entry) -> list[str]:
-    """The names of the row's frames, without an ending; none for a gate without an image, or a decision taken back."""
+def frame_names(row: Entry) -> dict[int, str]:
+    """Frame -> its name, without an ending, of those that went on; none of a decision that was taken back."""
     if row.kind != "route" or row.outcome == TAKEN_BACK:
-        return []
+        return {}
     time = datetime.fromtimestamp(row.at / 1000, timezone.utc).strftime("%Y%m%d-%H%M%S")
-    return [f"{time}_{row.gate[:SHORT]}_{frame:03d}" for frame in range(row.batch)]
+    frames = map(int, row.chosen.split(",")) if row.chosen else range(row.batch)
+    return {frame: f"{time}_{row.gate[:SHORT]}_{frame:03d}" for frame in frames}
 
 
 def frame_files(gates: GateStore, row: Entry, frame: int, caption: str = "") -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import uuid
+import zipfile
 from typing import Any
 
 import pytest
@@ -84,3 +86,11 @@ async def test_a_text_gate_takes_no_mask_and_no_choice(host: Any) -> None:
     answer = await host.client.put(f"/gatebus/gates/{waiter.gate.id}/mask", data=b"x")
     assert answer.status == 400
     assert waiter.decision is None
+
+
+async def test_only_the_images_that_went_on_are_exported(host: Any) -> None:
+    waiter = host.open_gate(frames=4)
+    await host.post(ROUTE.format(waiter.gate.id), {"route": 1, "chosen": [1, 3]})
+    answer = await host.get("/gatebus/decisions/images")
+    names = zipfile.ZipFile(io.BytesIO(await answer.read())).namelist()
+    assert [name[-8:] for name in names if name.endswith(".png")] == ["_001.png"[-8:], "_003.png"[-8:]]
