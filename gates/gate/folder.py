@@ -122,9 +122,8 @@ class GateFolders:
             raise
 
     def share(self, source: Gate, target_id: str) -> None:
-        """Gives the new gate the preview, image, mask and continuation of the other one, as far as they are there."""
-        mask = source.decision.mask if source.decision is not None else source.mask
-        named = [PREVIEW, CONTINUATION, *_image_files(source), *([_mask(mask)] if mask else [])]
+        """Gives the new gate the preview, mask, image and continuation of the other one; raises GateNotFound."""
+        named = [PREVIEW, CONTINUATION, *_image_files(source), *([_mask(source.mask)] if source.mask else [])]
         target = self._made(target_id)
         with _available(target):
             for name in named:
@@ -133,7 +132,7 @@ class GateFolders:
                 try:
                     os.link(path, target / name)
                 except FileNotFoundError:
-                    continue
+                    raise _not_stored(source.id, _what(name)) from None
                 except OSError:
                     # A file system without hard links.
                     shutil.copyfile(path, target / name)
@@ -243,7 +242,7 @@ class GateFolders:
                 file.seek(start)
                 return file.read(length)
         except FileNotFoundError:
-            raise _not_stored(gate_id, name.partition("_")[0].partition(".")[0]) from None
+            raise _not_stored(gate_id, _what(name)) from None
         except OSError as error:
             raise StoreUnavailable(f"{path} can't be read: {error.strerror or error}", path=str(path)) from error
 
@@ -330,6 +329,10 @@ def _image_files(gate: Gate) -> list[str]:
     if gate.layout is None:
         return []
     return [_frame(part) for part in range(gate.layout.parts)] if gate.layout.format == "png" else [TENSOR]
+
+
+def _what(name: str) -> str:
+    return name.partition("_")[0].partition(".")[0]
 
 
 def _not_stored(gate_id: str, what: str) -> GateNotFound:

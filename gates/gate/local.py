@@ -16,32 +16,28 @@ from numpy.typing import NDArray
 from ..decisions.file import FileLog
 from ..errors import GateBusy, TooLarge
 from ..events import Events
-from ..names import check_decision_id, clean_text
 from ..settings import Settings
-from . import steps
+from . import parking, steps
 from .folder import GateFolders
 from .local_index import LocalIndex
 from .local_keeping import LocalKeeping
 from .local_load import load
+from .local_parked import LocalParked, by_opening
 from .local_waiting import LocalWaiting
-from .record import ENDED, Decision, Gate
+from .record import ENDED, Gate
 from .waiting import as_opened, now_ms
 
 
-class LocalGates:
+class LocalGates(LocalParked):
     """See :class:`record.GateStore`. One thread keeps the deadlines and the disk."""
 
     def __init__(self, settings: Settings, owner: str, events: Events, journal: FileLog, folders: GateFolders) -> None:
         """``journal`` is the decision log; ``folders`` are this process's alone."""
+        super().__init__(owner, LocalIndex(settings, owner, events), journal, folders)
         self._settings = settings
-        self._journal = journal
-        self._owner = owner
         self._events = events
-        self._folders = folders
-        self._index = LocalIndex(settings, owner, events)
         self._keeping = LocalKeeping(settings, self._index, folders, self.decide)
-        for gate in load(folders, journal):
-            self._index.add(LocalWaiting.loaded(gate, owner, self._index.changed, journal, folders))
+        self._load(load(folders, journal))
         with self._index.lock:
             if self._index.any:
                 self._keeping.start()
@@ -65,13 +61,16 @@ class LocalGates:
 
     def records(self, live: bool = True) -> list[Gate]:
         """See :class:`record.GateStore`."""
-        return sorted((held.shown for held in self._index.all(live)), key=lambda gate: (gate.opened, gate.id))
+        return sorted((held.shown for held in self._index.all(live)), key=by_opening)
 
     def counts(self) -> dict[str, int]:
         """See :class:`record.GateStore`."""
         counted = {"waiting": 0, "orphaned": 0, "parked": 0}
         for held in self._index.all():
-            counted["parked" if held.gate.parked else "orphaned" if held.abandoned else "waiting"] += 1
+            if not held.gate.parked:
+                counted["orphaned" if held.abandoned else "waiting"] += 1
+            elif held.gate.decision is None:
+                counted["parked"] += 1
         return counted
 
     def some(self, ids: Sequence[str]) -> list[Gate]:
@@ -85,19 +84,6 @@ class LocalGates:
     def get(self, gate_id: str) -> Gate:
         """See :class:`record.GateStore`."""
         return self._index.held(gate_id).shown
-
-    def decide(self, gate_id: str, decision: Decision) -> Gate:
-        """See :class:`record.GateStore`."""
-        return self._index.held(gate_id).decide(decision)
-
-    def take_back(self, gate_id: str, decision_id: str, by: str = "", where: str = "") -> Gate:
-        """See :class:`record.GateStore`."""
-        check_decision_id(decision_id)
-        return self._index.held(gate_id).take_back(decision_id, clean_text(by, "by"), clean_text(where, "where"))
-
-    def set_mask(self, gate_id: str, png: bytes | None) -> Gate:
-        """See :class:`record.GateStore`."""
-        return self._index.held(gate_id).set_mask(png)
 
     def mask(self, gate_id: str) -> bytes | None:
         """See :class:`record.GateStore`."""
@@ -115,10 +101,6 @@ class LocalGates:
         """See :class:`record.GateStore`."""
         return self._index.held(gate_id).image()
 
-    def continuation(self, gate_id: str) -> bytes:
-        """See :class:`record.GateStore`."""
-        return self._index.held(gate_id).continuation()
-
     def close(self) -> None:
         """See :class:`record.GateStore`. What is parked, or was left by an earlier process, stays."""
         for held in self._index.all():
@@ -128,10 +110,12 @@ class LocalGates:
 
     def _adopted(self, held: LocalWaiting, opened: Gate) -> LocalWaiting:
         """Waits on a gate that another process left; raises GateClosed, or GateBusy when this process waits on it."""
-        with held.lock:
+        with self._stepping, held.lock:
             gate = held.gate
             if gate.status in ENDED:
                 raise steps.gate_closed(gate)
+            if gate.parked:
+                raise parking.is_parked(gate)
             if not held.abandoned:
                 raise GateBusy("This process waits on that gate already", gate=gate.id)
             taken = {name: getattr(opened, name) for name in ("owner", "instance", "prompt_id", "node_id")}

@@ -12,6 +12,7 @@ from ..settings import Settings
 from .folder import GateFolders
 from .local_index import LocalIndex
 from .local_waiting import LocalWaiting
+from .parking import UNDER_WAY
 from .record import ENDED, Decision, Gate
 from .waiting import now_ms
 
@@ -26,8 +27,6 @@ SWEEP = 5.0
 
 LATE = 60.0
 """Seconds for which what it takes to run on from a gate may come after the gate's end."""
-
-RUNNING = ("pending", "submitting", "submitted", "running")
 
 log = logging.getLogger(__name__)
 
@@ -81,17 +80,19 @@ class LocalKeeping:
             if held.unkept:
                 self._tried(held, held.keep)
             self._tried(held, held.flush)
+        runs = {held.gate.id: held.gate.run_at for held in everything}
         for held in everything:
-            if held.has_bytes and held.gate.id not in needed and self._is_old(held.gate):
+            since = max(held.gate.ended, runs.get(held.gate.group, 0))
+            if held.has_bytes and held.gate.id not in needed and self._is_old(held.gate, since):
                 self._tried(held, held.drop_bytes)
         for held in self._index.forget(needed):
             held.leave()
             self._folders.remove(held.gate.id)
 
-    def _is_old(self, gate: Gate) -> bool:
-        """Whether the bytes of a gate that has ended are to go; those of one that can't be continued go soon."""
+    def _is_old(self, gate: Gate, since: int) -> bool:
+        """Whether bytes not needed since then are to go; those of a gate that can't be continued go soon."""
         kept = self._settings.keep_images if gate.kept else min(LATE, self._settings.keep_images)
-        return max(gate.ended, gate.run_at) + int(kept * 1000) <= now_ms()
+        return since + int(kept * 1000) <= now_ms()
 
     def _run(self) -> None:
         while True:
@@ -152,7 +153,7 @@ class LocalKeeping:
 
 def _needed(gates: list[Gate]) -> set[str]:
     """The gates whose bytes may still be read: they live, or run on, or may be passed again by their family."""
-    living = [gate for gate in gates if gate.status not in ENDED or gate.run in RUNNING]
+    living = [gate for gate in gates if gate.status not in ENDED or gate.run in UNDER_WAY]
     families = {gate.family for gate in living if gate.parked} - {""}
     groups = {gate.group for gate in living} - {""}
     passed = {gate.id for gate in gates if gate.family in families or gate.group in groups}

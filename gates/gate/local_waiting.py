@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .. import codec
 from ..decisions.record import LogWriter, decision_entry, image_digest, image_entry, take_back_entry
 from ..errors import GateNotFound, StoreUnavailable
-from . import steps
+from . import parking, steps
 from .folder import GateFolders
 from .record import Decision, Gate
 from .waiting import Waiting, frame_not_found, mask_token, now_ms
@@ -100,6 +100,19 @@ class LocalWaiting(Waiting):
         decision = self.decision
         return self.read_mask() if decision is not None and decision.mask else None
 
+    def apply(self) -> Decision:
+        """See :class:`record.Waiter`; raises Conflict when it is parked: its run carries the decision out."""
+        with self.lock:
+            if self._gate.parked:
+                raise parking.is_parked(self._gate)
+            return super().apply()
+
+    def close(self, outcome: str) -> None:
+        """See :class:`record.Waiter`; a parked gate stays."""
+        with self.lock:
+            if not self._gate.parked:
+                super().close(outcome)
+
     # -- for the store that holds it ------------------------------------------------------
     @property
     def shown(self) -> Gate:
@@ -171,6 +184,12 @@ class LocalWaiting(Waiting):
             self._folders.put_record(gate)
             self._written = gate.rev
 
+    def unwrite(self, gate: Gate) -> None:
+        """Puts the record back that :meth:`write` replaced; what the disk does not take, the next start puts right."""
+        with self._disk:
+            self._written = gate.rev
+            self._tried(lambda: self._folders.put_record(gate))
+
     def commit(self, gate: Gate) -> None:
         """As :meth:`write`, and then it is so."""
         if gate is not self._gate:
@@ -183,21 +202,24 @@ class LocalWaiting(Waiting):
             self._written = 2**62
 
     def decide(self, decision: Decision) -> Gate:
-        """Makes the decision; see :class:`record.GateStore`. Raises StoreUnavailable: not logged."""
+        """Makes the decision about a gate that is not parked; see :class:`record.GateStore`.
+
+        Raises StoreUnavailable: not logged.
+        """
         with self.lock:
             gate = steps.decide(self._gate, decision, now_ms())
             if gate is not self._gate and gate.decision is not None:
                 # On the disk before anybody can see it, and so before anything follows from it.
                 self._journal.append(decision_entry(gate, gate.decision))
                 self._logged(gate)
-                if self._gate.owner != self.owner and not gate.parked and decision.kind != "route":
+                if self._gate.owner != self.owner and decision.kind != "route":
                     # Nobody is there to acknowledge it.
                     self._end(steps.end(self._gate, steps.END_OF[decision.kind], NOBODY, now_ms()))
                     self._logged(self._gate)
             return self.shown
 
     def take_back(self, decision_id: str, by: str, where: str) -> Gate:
-        """Takes the decision back; see :class:`record.GateStore`."""
+        """Takes the decision about a gate that is not parked back; see :class:`record.GateStore`."""
         with self.lock:
             gate = steps.take_back(self._gate, decision_id)
             if gate is not self._gate:
