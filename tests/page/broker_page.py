@@ -18,6 +18,7 @@ from aiohttp import web
 from redis_server import free_port
 
 from broker.app import make_app
+from broker.jobs.opening import open_jobs
 from gates import codec
 from gates.gate.record import Gate, Waiter
 from gates.settings import Settings
@@ -55,7 +56,9 @@ class BrokerThread:
             loop = asyncio.get_running_loop()
             stop.set_result(lambda: loop.call_soon_threadsafe(ended.set) and None)
             store = open_store(store_settings, self._folder / "disk", self._folder / "state")
-            runner = web.AppRunner(make_app(store, self._folder / "state"), access_log=None, shutdown_timeout=0.5)
+            jobs = open_jobs(store, self._folder / "state")
+            app = make_app(store, self._folder / "state", jobs=jobs)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
             await runner.setup()
             try:
                 await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
@@ -67,6 +70,7 @@ class BrokerThread:
                 raise
             finally:
                 await runner.cleanup()
+                await loop.run_in_executor(None, jobs.close)
                 await loop.run_in_executor(None, store.close)
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()), name="broker", daemon=True)

@@ -6,7 +6,7 @@ import { icon } from "./icons.mjs";
 /** @typedef {import("./icons.mjs").IconName} IconName */
 
 /** The places that the head leads to. @type {IconName[]} */
-export const PLACES = ["gates", "buses", "pools", "instances", "log"];
+export const PLACES = ["gates", "buses", "pools", "jobs", "instances", "log"];
 
 export class Header {
   /** @type {Map<string, HTMLElement>} */

@@ -7,6 +7,7 @@ const LINES = {
   gates: "M4 12h5m0 0 5-6h6M9 12h11M9 12l5 6h6",
   buses: "M4 7h16M4 12h16M4 17h16M8 4v6m8 4v6",
   pools: "M4 4h7v7H4zM13 4h7v7h-7zM4 13h7v7H4zM13 13h7v7h-7z",
+  jobs: "M4 6h16v12H4zM4 10h16M8 14h5",
   instances: "M4 5h16v6H4zM4 13h16v6H4zM7 8h.01M7 16h.01",
   log: "M7 6h13M7 12h13M7 18h13M3.5 6h.01M3.5 12h.01M3.5 18h.01",
   settings: "M4 7h10m4 0h2M4 17h2m4 0h10M16 4.5v5M8 14.5v5",

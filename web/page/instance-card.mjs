@@ -1,6 +1,7 @@
 /** One instance as a card: where it is, what it has, what it runs, what waits. */
 import { el } from "../comfyui/lib/dom.mjs";
 import { duration, t } from "../comfyui/lib/i18n.mjs";
+import { InstancePlace } from "./instance-place.mjs";
 
 /** @param {number} bytes */
 const gib = (bytes) => (bytes / 2 ** 30).toFixed(bytes < 10 * 2 ** 30 ? 1 : 0);
@@ -12,7 +13,9 @@ export class InstanceCard {
   /** @type {{element: HTMLElement, since: number, key: string}[]} texts that grow older */
   #ages = [];
 
-  constructor() {
+  /** @param {import("./page.mjs").Context} context @param {() => void} changed told after the farm's place was set */
+  constructor(context, changed) {
+    this.place = new InstancePlace(context, changed);
     this.name = el("h2", {});
     this.state = el("span", { class: "gc-state" });
     this.url = el("div", { class: "gc-url" });
@@ -22,23 +25,24 @@ export class InstanceCard {
     this.facts = el("p", { class: "gc-quiet" });
     this.seen = el("p", { class: "gc-quiet" });
     const head = el("div", { class: "gc-line" }, this.name, this.state);
-    this.element = el("li", { class: "gc-instance" }, head, this.url, this.queue, this.gates, this.memory, this.facts, this.seen);
+    this.element = el("li", { class: "gc-instance" }, head, this.url, this.queue, this.gates, this.place.element, this.memory, this.facts, this.seen);
   }
 
-  /** @param {any} instance */
-  show(instance) {
+  /** @param {any} instance `listed`: only the settings know of it @param {import("./instance-place.mjs").Place} [place] */
+  show(instance, place) {
     this.instance = instance;
-    const { name, gone, running, pending, version, comfyui, frontend, python, torch, system } = instance;
-    this.#ages = [{ element: this.seen, since: instance.seen, key: "instances.seen" }];
+    const { name, gone, listed, running, pending, version, comfyui, frontend, python, torch, system } = instance;
+    this.place.show(instance, place);
+    this.#ages = listed ? [] : [{ element: this.seen, since: instance.seen, key: "instances.seen" }];
     this.name.textContent = name;
     this.element.classList.toggle("gc-gone", gone);
-    const state = gone ? "gone" : running.length || pending ? "busy" : "idle";
+    const state = listed ? "listed" : gone ? "gone" : running.length || pending ? "busy" : "idle";
     this.state.textContent = t(`instances.${state}`);
     this.state.setAttribute("data-state", state);
     this.#drawUrl();
     this.#drawQueue();
     this.memory.replaceChildren(...instance.devices.map((/** @type {any} */ device) => this.#device(device)));
-    this.facts.textContent = [`ComfyUI ${comfyui}`, frontend && t("instances.frontend", { version: frontend }), `gatebus ${version}`, `Python ${python}`, `torch ${torch}`, system].filter(Boolean).join(" · ");
+    this.facts.textContent = listed ? "" : [`ComfyUI ${comfyui}`, frontend && t("instances.frontend", { version: frontend }), `gatebus ${version}`, `Python ${python}`, `torch ${torch}`, system].filter(Boolean).join(" · ");
     this.#drawGates();
   }
 
@@ -65,7 +69,8 @@ export class InstanceCard {
   }
 
   #drawQueue() {
-    const { running, pending, next, gone } = this.instance;
+    const { running, pending, next, gone, listed } = this.instance;
+    if (listed) return this.queue.replaceChildren(el("p", { class: "gc-quiet" }, t("instances.listedHint")));
     if (gone) return this.queue.replaceChildren(el("p", { class: "gc-quiet" }, t("instances.goneHint")));
     const parts = running.map((/** @type {any} */ each) => this.#running(each));
     if (pending) {

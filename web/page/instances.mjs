@@ -30,6 +30,10 @@ class Instances {
   /** @type {Map<string, InstanceCard>} */
   #cards = new Map();
   #timer = 0;
+  /** Whether a look is due within SETTLE. */
+  #soon = false;
+  /** @type {Map<string, import("./instance-place.mjs").Place>} instance id -> what the farm has there */
+  #places = new Map();
   #removed = false;
   #loaded = false;
   #failure = "";
@@ -41,7 +45,7 @@ class Instances {
     this.list = el("ul", { class: "gc-instances", "aria-label": this.title });
     this.empty = el("div", { class: "gc-empty" }, el("strong", {}, t("content.loading")));
     this.element = el("div", { class: "gc-view" }, el("div", { class: "gc-bar" }, el("h1", {}, this.title), this.count), this.list, this.empty);
-    for (const type of ["instance", "reset"]) this.#undoing.listen(context.feed, type, () => this.#after(SETTLE));
+    for (const type of ["instance", "job", "reset"]) this.#undoing.listen(context.feed, type, () => this.#after(SETTLE));
     this.#undoing.listen(context.feed, "gates", () => this.#drawGates());
     // A hidden page asks for nothing; it looks when it is seen again.
     this.#undoing.listen(document, "visibilitychange", () => document.hidden || this.#after(0));
@@ -58,15 +62,22 @@ class Instances {
 
   /** @param {number} milliseconds */
   #after(milliseconds) {
+    // Jobs may tell of themselves without a pause: a look that is due is not put off for ever.
+    if (milliseconds === SETTLE && this.#soon) return;
+    this.#soon = milliseconds === SETTLE;
     clearTimeout(this.#timer);
     this.#timer = window.setTimeout(() => void this.#look(), milliseconds);
   }
 
   async #look() {
+    this.#soon = false;
     /** @type {any[]} */
     let found = [];
     try {
-      found = (await this.context.api.call("GET", "/gatebus/instances")).instances;
+      const { api } = this.context;
+      const [{ instances: announced }, { places, listed }] = await Promise.all([api.call("GET", "/gatebus/instances"), api.call("GET", "/gatebus/jobs/places")]);
+      found = [...announced, ...listed.map((/** @type {any} */ each) => ({ ...each, listed: true }))];
+      this.#places = new Map(places.map((/** @type {any} */ place) => [place.instance, place]));
       this.#failure = "";
     } catch (error) {
       this.#failure = /** @type {Error} */ (error).message;
@@ -90,12 +101,12 @@ class Instances {
     // Those that are gone stand last.
     found.sort((a, b) => Number(a.gone) - Number(b.gone) || a.name.localeCompare(b.name));
     found.forEach((instance, place) => {
-      const card = this.#cards.get(instance.id) ?? new InstanceCard();
+      const card = this.#cards.get(instance.id) ?? new InstanceCard(this.context, () => this.#after(SETTLE));
       this.#cards.set(instance.id, card);
-      card.show(instance);
+      card.show(instance, this.#places.get(instance.id));
       if (this.list.children[place] !== card.element) this.list.insertBefore(card.element, this.list.children[place] ?? null);
     });
-    const living = found.filter(({ gone }) => !gone);
+    const living = found.filter(({ gone, listed }) => !gone && !listed);
     const busy = living.filter(({ running }) => running.length).length;
     const pending = living.reduce((sum, each) => sum + each.pending, 0);
     this.count.textContent = found.length ? t("instances.countInstances", { count: living.length, busy, pending }) : "";

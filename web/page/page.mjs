@@ -48,6 +48,7 @@ const VIEWS = {
   gate: () => import("./gate-screen.mjs"),
   buses: () => import("./buses.mjs"),
   pools: () => import("./pools.mjs"),
+  jobs: () => import("./jobs.mjs"),
   instances: () => import("./instances.mjs"),
   log: () => import("./decision-log.mjs"),
 };

@@ -11,6 +11,8 @@ export { EventParser };
 /** @typedef {import("./api.mjs").Api} Api */
 
 const ENDED = new Set(["applied", "cancelled", "expired"]);
+/** Events that are told as they come. */
+const NAMED = new Set(["bus", "pool", "instance", "job"]);
 /** Milliseconds without a byte (heartbeats come every 15 s) before the stream counts as dead. */
 const SILENCE = 40_000;
 /** Gates that ended and are still shown with who decided. */
@@ -20,8 +22,8 @@ const REMEMBERED = 50;
  * The gates of the farm, and a word when a bus or pool changed.
  *
  * Events: `gates` (the set or one of its gates changed), `opened` (detail: the gate, only for one
- * that opened after the feed began), `bus`, `pool`, `instance` (detail: the event's data), `reset`
- * (buses, pools and instances may have changed unseen), `connection`.
+ * that opened after the feed began), `bus`, `pool`, `instance`, `job` (detail: the event's data),
+ * `reset` (buses, pools, instances and jobs may have changed unseen), `connection`.
  */
 export class Feed extends EventTarget {
   /** @type {Map<string, any>} gate id -> gate, live ones */
@@ -213,7 +215,7 @@ export class Feed extends EventTarget {
     } else if (event === "reset") {
       this.#reset = true;
       this.dispatchEvent(new Event("reset"));
-    } else if (event === "bus" || event === "pool" || event === "instance") this.dispatchEvent(new CustomEvent(event, { detail: content }));
+    } else if (NAMED.has(event)) this.dispatchEvent(new CustomEvent(event, { detail: content }));
   }
 
   /** @param {{gates: any[], unavailable: string}} content */
