@@ -198,7 +198,9 @@ class Settings:
         "Folder for the former versions of workflow templates. Default: .backups beside them.",
     )
     output_dir: Path | None = _setting(
-        None, values.folder, "Folder for edited images. Default: where the command is called."
+        None,
+        values.folder,
+        "Folder for edited images (default: where the command is called); of a broker, for jobs that name one in it.",
     )
     log_level: str = _setting(
         "",

@@ -56,7 +56,7 @@ def _priority(_context: click.Context, _parameter: click.Parameter, value: str |
 )
 @click.option("--title", default="", help="For people. Default: the file's name.")
 @click.option("--by", default="", metavar="NAME", help="Who submits it; each submitter gets its turn.")
-@click.option("--cache", is_flag=True, help="The results of an identical job will do.")
+@click.option("--cache", is_flag=True, help="The results of a job with the same nodes, inputs and files will do.")
 @click.option("--wait", is_flag=True, help="Return when all have ended; fail when one did not succeed.")
 @click.option(
     "--output",

@@ -194,7 +194,12 @@ _JOB = (
     Field("title", "text", "For people.", default=""),
     Field("submitter", "text", "Who submits it, when no token says so.", default=""),
     Field("priority", "int", "Higher goes first.", default=0, low=-PRIORITY_LIMIT, high=PRIORITY_LIMIT),
-    Field("cache", "flag", "The results of an identical job will do.", default=False),
+    Field(
+        "cache",
+        "flag",
+        "The results of a job with the same nodes, inputs and files will do; not with gates.",
+        default=False,
+    ),
     Field("folder", "text", "Outputs go to this folder below the broker's.", default="", pattern=f"({FOLDER})?"),
     Field(
         "id",

@@ -22,6 +22,7 @@ from ..comfyui.errors import ComfyError, ComfyUnreachable, OutOfMemory, PromptFa
 from ..comfyui.outcome import Outcome
 from ..comfyui.progress import Progress
 from ..jobs.record import Failure, Job, JobStore, Renewal
+from .needs import GATE_NODES
 from .results import Blocking, fetched, prepared
 from .roster import Roster
 
@@ -42,6 +43,9 @@ GONE_AFTER = 60.0
 
 FETCH_FOR = 30.0
 """Seconds for which it is tried to fetch the results of a prompt that is done."""
+
+AT_GATE = "it waits at a gate for a person, and keeps its place meanwhile"
+"""Noted of a job whose prompt holds there."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,8 @@ class Carrier:
         self._lease = lease
         self._cancel = asyncio.Event()
         self._drain = asyncio.Event()
-        self._seen: tuple[str, float, str, str] = (job.state, 0.0, "", "")
+        self._at_gate = job.note == AT_GATE
+        self._seen: tuple[str, float, str, str] = (job.state, job.progress, job.node, job.note)
         self._noted = self._seen
 
     def told(self, renewal: Renewal) -> None:
@@ -220,10 +225,16 @@ class Carrier:
     def _progress(self, progress: Progress) -> None:
         if progress.state in ("queued", "running"):
             state = "running" if progress.state == "running" else "submitted"
-            self._see(state, progress.fraction, progress.node_id)
+            if progress.nodes:
+                self._at_gate = progress.class_type in GATE_NODES
+                self._see(state, progress.fraction, progress.node_id)
+            else:
+                # The broker before sent it, and ComfyUI tells nobody else of its progress.
+                self._see(state, self._seen[1], self._seen[2])
 
     def _see(self, state: str, fraction: float = 0.0, node: str = "", note: str = "") -> None:
-        self._seen = (state, fraction, node, note)
+        held = self._at_gate and state == "running"
+        self._seen = (state, fraction, node, note or (AT_GATE if held else ""))
 
     async def _report(self) -> None:
         """Notes what is seen, as often as it is worth it."""

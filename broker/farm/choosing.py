@@ -11,6 +11,8 @@ from ..jobs.record import Job, Place, Reason
 
 GIB = 2**30
 
+UNSEEN = "it does not announce itself in this store, so its gates would not be seen here"
+
 NAMED = 3
 """Missing nodes or models that a reason names."""
 
@@ -61,6 +63,8 @@ class Candidate:
     """Bytes."""
     limit: int = 2
     """Jobs of the farm at a time."""
+    announced: bool = True
+    """Whether it announces itself in this store, where its gates then are, too."""
 
     @property
     def busy(self) -> int:
@@ -71,6 +75,9 @@ class Candidate:
 def choose(job: Job, candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[Reason, ...]]:
     """The instance for the job, None when there is none now; and why, or why not, for each one."""
     against = {each.id: _against(job, each) for each in candidates}
+    if job.gates and any(each.announced and not _lacking(job, each) for each in candidates):
+        # There, nobody here would see that it waits; when there is no other place, people may look there.
+        against.update({each.id: UNSEEN for each in candidates if not each.announced and not against[each.id]})
     able = [each for each in candidates if not against[each.id]]
     fresh = [each for each in able if each.id not in job.avoid]
     for each in able if fresh else ():
@@ -99,17 +106,21 @@ def _against(job: Job, candidate: Candidate) -> str:
     if candidate.place.state:
         by = candidate.place.by if candidate.place.by != "-" else ""
         return candidate.place.state + (f" by {by}" if by else "")
-    if candidate.capabilities is None:
-        return "its nodes are not known yet"
-    has = candidate.capabilities
-    lacking = _named("node", [each for each in job.nodes if each not in has.nodes]) or _named(
-        "model", [each.partition("=")[2] for each in job.models if has.lacks_model(each)]
-    )
-    if lacking:
+    if lacking := _lacking(job, candidate):
         return lacking
     if candidate.place.held >= candidate.limit:
         return f"has {candidate.place.held} jobs of {candidate.limit}"
     return ""
+
+
+def _lacking(job: Job, candidate: Candidate) -> str:
+    """What the job needs and the candidate has not, "" for nothing."""
+    has = candidate.capabilities
+    if has is None:
+        return "its nodes are not known yet"
+    return _named("node", [each for each in job.nodes if each not in has.nodes]) or _named(
+        "model", [each.partition("=")[2] for each in job.models if has.lacks_model(each)]
+    )
 
 
 def _named(what: str, missing: Sequence[str]) -> str:

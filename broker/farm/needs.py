@@ -13,8 +13,8 @@ from gates.errors import InvalidInput
 
 from ..jobs.record import Input
 
-GATE_NODES = frozenset({"ImageGate", "ImageChooserGate", "TextGate", "GateDecision", "GridImagePool"})
-"""Node classes of the pack that wait for a person."""
+GATE_NODES = frozenset({"ImageGate", "ImageChooserGate", "TextGate"})
+"""Node classes of the pack that wait for a person; pools give what is active, and don't."""
 
 MAX_NODES = 5000
 """Nodes of one prompt."""
@@ -68,9 +68,12 @@ def check_inputs(graph: Mapping[str, Any], inputs: Sequence[Input]) -> None:
 
 
 def result_digest(graph: Mapping[str, Any], inputs: Sequence[Input]) -> str:
-    """The digest of what decides the results: every node's class and inputs, the seeds with them, and the files.
+    """The digest under which the results of identical jobs are found.
 
-    Titles and other remarks (``_meta``) are left out, and the names of files that come with the job.
+    Identical are jobs whose nodes have the same ids, classes and inputs, the seeds with them, and the same bytes in
+    the files that come with the job; titles and other remarks (``_meta``) don't count. What else decides a result is
+    not seen: a node that draws without a seed, reads the time or the network, or a file that lies on an instance,
+    which counts by its name. Who asks for the cache says that there is none of that.
     """
     files = {(each.node, each.input): each.digest for each in inputs}
     nodes = {

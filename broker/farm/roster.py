@@ -108,7 +108,15 @@ class Roster:
             left = member.breaker.left
             unusable = member.unusable or (f"left alone for {left:.0f} s: {member.breaker.why}" if left else "")
             place = places.get(member.id, Place())
-            facts = (place, unusable, member.capabilities, member.queue, member.vram_free, self._limit)
+            facts = (
+                place,
+                unusable,
+                member.capabilities,
+                member.queue,
+                member.vram_free,
+                self._limit,
+                member.announced,
+            )
             found.append(Candidate(member.id, member.name, member.url, *facts))
         return found
 

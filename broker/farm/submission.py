@@ -38,7 +38,7 @@ class Submission:
     submitter: str = ""
     priority: int = 0
     cache: bool = False
-    """Whether the results of an identical job will do."""
+    """Whether the results of an identical job will do, see :func:`result_digest`; never of a prompt with gates."""
     folder: str = ""
 
     def submit(self, jobs: JobStore, output_dir: Path | None = None, job_id: str = "") -> Job:
@@ -51,6 +51,8 @@ class Submission:
         needs = needs_of(self.prompt)
         check_inputs(self.prompt, self.inputs)
         check_int(self.priority, "priority", -PRIORITY_LIMIT, PRIORITY_LIMIT)
+        if self.cache and needs.gates:
+            raise InvalidInput("A person decides at the gates of this prompt: no other run's results will do for it")
         if self.folder and (output_dir is None or not re.fullmatch(FOLDER, self.folder)):
             where = "" if output_dir is not None else "; this broker has none: set GATEBUS_OUTPUT_DIR"
             raise InvalidInput(f"A folder for outputs is 1 to 64 of A-Z a-z 0-9 _ -{where}", what="folder")

@@ -251,7 +251,7 @@ class LocalJobs:
             ended = replace(shown, outputs=tuple(outputs), error=error, note="", node="")
             if state == "done":
                 ended = replace(ended, progress=1.0, started=shown.started or shown.sent)
-                if job.cache:
+                if job.cache and error is None:
                     steps.remember(job.cache, job.id, int(self.limits.keep_blobs * 1000))
             return steps.end(ended, state)
 

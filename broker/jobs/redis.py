@@ -224,7 +224,7 @@ class RedisJobs:
 
     def finish(self, job: Job, state: str, outputs: Sequence[Output] = (), error: Failure | None = None) -> Job:
         """See :class:`record.JobStore`."""
-        key = self._keys.job_result(job.cache) if job.cache else self._keys.job(job.id)
+        key = self._keys.job_result(job.cache) if job.cache and error is None else self._keys.job(job.id)
         texts = (as_text(outputs), failure_text(error))
         arguments = (job.broker, job.fence, state, *texts, self._keep, self._keep_blobs)
         return self._step("FINISH", job.id, *arguments, further=[key])
