@@ -96,6 +96,7 @@ def use_everything(owner: Store, other: Store) -> None:
     assert waiter.wait(20) is not None
     assert waiter.mask() == PNG
     assert waiter.apply().route == 2
+    park_a_group(owner, other)
     for _ in range(3):
         owner.buses.publish("cp1", IMAGE, IMAGE[..., 0], format="exact")
     content = other.buses.load("cp1")
@@ -109,6 +110,29 @@ def use_everything(owner: Store, other: Store) -> None:
     events = other.events.since(start)
     assert events is not None
     assert {event.type for event in events} == {"gate", "bus", "pool"}
+
+
+def park_a_group(owner: Store, other: Store) -> None:
+    """Two gates that park together, are decided elsewhere and go on there, and one of them once more."""
+    waiters = [owner.gates.open(Gate(id=uuid.uuid4().hex, batch=2, prompt_id="first"), b"preview") for _ in range(2)]
+    for waiter in waiters:
+        waiter.store_image(codec.encode(IMAGE, "exact"))
+        waiter.store_continuation(b"how")
+        eventually(lambda waiter=waiter: waiter.ready)
+    assert owner.gates.park(waiters)
+    owner.gates.prompts_ended({"first": ""})
+    ids = [waiter.gate.id for waiter in waiters]
+    decisions = {gate_id: other.gates.decide(gate_id, make_decision("route", 1)).decision for gate_id in ids}
+    assert [lead.id for lead in other.gates.due_runs()] == ids[:1]
+    assert other.gates.claim_run(ids[0], "submitter", 1000) is not None
+    for gate_id, decision in decisions.items():
+        assert decision is not None
+        assert other.gates.resume(gate_id, decision.id, "second").apply() == decision
+    other.gates.prompts_ended({"second": ""})
+    new = other.gates.again(ids[1], make_decision("route", 2))
+    assert other.gates.continuation(new.id) == b"how"
+    assert {gate.id for gate in owner.gates.family(new)} == {*ids, new.id}
+    assert owner.gates.decide(new.id, make_decision("route", 2)).status == "decided"
 
 
 def test_a_cluster_holds_everything_with_each_step_in_one_slot(servers: Servers, open_on: Callable[..., Store]) -> None:
