@@ -15,7 +15,7 @@ const SIZE = 256;
 /** @param {Context} context @param {any} job @returns {HTMLElement} */
 export function outputsOf(context, job) {
   const entries = job.outputs.map((/** @type {any} */ output, /** @type {number} */ number) => el("li", {}, entry(context, job, output, number)));
-  return el("ul", { class: "gj-outputs", "aria-label": t("jobs.outputs") }, ...entries);
+  return el("ul", { class: "gj-outputs", "aria-label": t("job.outputs") }, ...entries);
 }
 
 /** @param {Context} context @param {any} job @param {any} output @param {number} number */
@@ -24,7 +24,7 @@ function entry(context, job, output, number) {
   const about = el("span", { class: "gc-quiet" }, bytesText(output.bytes));
   if (!isImage(output)) {
     const keep = () => void download(context, outputUrl(context.api, job, number), output.name);
-    return el("button", { type: "button", class: "gj-output", title: t("jobs.download"), onclick: keep }, el("span", { class: "gj-file", "aria-hidden": "true" }, "⤓"), name, about);
+    return el("button", { type: "button", class: "gj-output", title: t("job.download"), onclick: keep }, el("span", { class: "gj-file", "aria-hidden": "true" }, "⤓"), name, about);
   }
   const thumbnail = new Thumbnail(context.api);
   thumbnail.show(outputUrl(context.api, job, number, SIZE));
@@ -47,16 +47,16 @@ function showLarge(context, job, first) {
     loading = new AbortController();
     const { name, bytes } = job.outputs[numbers[at]];
     const image = /** @type {any} */ (el("img", { alt: name, draggable: "false" }));
-    image.addEventListener("error", () => stage.replaceChildren(el("p", {}, t("jobs.gone"))));
+    image.addEventListener("error", () => stage.replaceChildren(el("p", {}, t("job.gone"))));
     showImage(image, context.api.host, outputUrl(context.api, job, numbers[at]), loading.signal);
     stage.replaceChildren(image);
-    const place = numbers.length > 1 ? [t("jobs.outputOf", { number: at + 1, count: numbers.length })] : [];
+    const place = numbers.length > 1 ? [t("job.outputOf", { number: at + 1, count: numbers.length })] : [];
     caption.textContent = [name, bytesText(bytes), ...place].join(" · ");
   };
   const steps = numbers.length > 1 ? [button("‹", () => step(-1)), button("›", () => step(1))] : [];
-  steps.forEach((each, index) => each.setAttribute("aria-label", t(index ? "jobs.next" : "jobs.previous")));
-  const keep = button(t("jobs.download"), () => void download(context, outputUrl(context.api, job, numbers[at]), job.outputs[numbers[at]].name));
-  const dialog = openDialog(job.title || t("jobs.outputs"), [stage, caption], [...steps, keep, button(t("shell.close"), () => dialog.close(), "gp-primary")]);
+  steps.forEach((each, index) => each.setAttribute("aria-label", t(index ? "job.next" : "job.previous")));
+  const keep = button(t("job.download"), () => void download(context, outputUrl(context.api, job, numbers[at]), job.outputs[numbers[at]].name));
+  const dialog = openDialog(job.title || t("job.outputs"), [stage, caption], [...steps, keep, button(t("shell.close"), () => dialog.close(), "gp-primary")]);
   dialog.classList.add("gj-large");
   dialog.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") step(-1);

@@ -28,7 +28,7 @@ export class JobView {
   constructor(context, id) {
     this.context = context;
     this.id = id;
-    this.title = t("jobs.job", { name: id.slice(0, 8) });
+    this.title = t("job.job", { name: id.slice(0, 8) });
     this.name = el("h1", {}, this.title);
     this.state = el("span", { class: "gj-state" });
     this.span = el("span", { class: "gc-quiet" });
@@ -51,8 +51,8 @@ export class JobView {
     this.#undoing.listen(document, "visibilitychange", () => document.hidden || this.#after(0));
     this.#undoing.add(everySecond(() => this.#tick()));
     context.help([
-      { key: "C", does: t("jobs.cancelKey") },
-      { key: "Escape", does: t("jobs.back") },
+      { key: "C", does: t("job.cancelKey") },
+      { key: "Escape", does: t("job.back") },
     ]);
     void this.#look();
   }
@@ -104,14 +104,14 @@ export class JobView {
     this.bar.value = share;
     this.bar.setAttribute("aria-label", t("jobs.progress", { name: nameOf(job) }));
     const runs = job.state === "running" ? [`${share} %`, job.node && t("jobs.atNode", { node: job.node })] : [];
-    const copies = job.copies ? t("jobs.copies", { count: job.copies }) : "";
+    const copies = job.copies ? t("job.copies", { count: job.copies }) : "";
     this.note.textContent = [...runs, job.note, copies].filter(Boolean).join(" · ");
-    this.#section(this.error, job.error, job.state === "done" ? "jobs.left" : "jobs.error", failure);
-    this.#section(this.outputs, job.outputs.length ? job.outputs : null, "jobs.outputs", () => [outputsOf(this.context, job)]);
+    this.#section(this.error, job.error, job.state === "done" ? "job.left" : "job.error", failure);
+    this.#section(this.outputs, job.outputs.length ? job.outputs : null, "job.outputs", () => [outputsOf(this.context, job)]);
     const { progress, node, rev, reasons, outputs, ...facts } = job;
-    this.#section(this.facts, facts, "jobs.facts", () => [this.#facts(job)]);
-    this.#section(this.reasons, reasons.length ? reasons : null, job.instance ? "jobs.whyThere" : "jobs.whyNowhere", whys);
-    this.#section(this.attempts, job.attempts.length ? job.attempts : null, "jobs.attempts", attempts);
+    this.#section(this.facts, facts, "job.facts", () => [this.#facts(job)]);
+    this.#section(this.reasons, reasons.length ? reasons : null, job.instance ? "job.whyThere" : "job.whyNowhere", whys);
+    this.#section(this.attempts, job.attempts.length ? job.attempts : null, "job.attempts", attempts);
     this.#tick();
   }
 
@@ -135,7 +135,7 @@ export class JobView {
     const { submitter, instance, instance_name, url, submitted, claimed, started, ended, prompt_id, broker, folder, cached_from, gates } = job;
     const time = (/** @type {number} */ at) => el("time", { datetime: new Date(at).toISOString() }, timeText(at, "medium"));
     const link = (/** @type {string} */ href, /** @type {string} */ text) => el("a", { href }, text);
-    const others = instance ? [" ", link(placeOfFilter({ state: "held", submitter: "", instance }), t("jobs.others"))] : [];
+    const others = instance ? [" ", link(placeOfFilter({ state: "held", submitter: "", instance }), t("job.others"))] : [];
     /** @type {[string, any[]][]} */
     const rows = [
       ["where", instance ? [link("#/instances", instance_name || url), ...others] : []],
@@ -145,20 +145,20 @@ export class JobView {
       ["waited", claimed ? [duration((claimed - submitted) / 1000)] : []],
       ["started", started ? [time(started)] : []],
       ["ended", ended ? [time(ended)] : []],
-      ["waitsFor", gates ? [link(instance_name ? `#/gates?${new URLSearchParams({ instance: instance_name })}` : "#/gates", t("jobs.person"))] : []],
+      ["waitsFor", gates ? [link(instance_name ? `#/gates?${new URLSearchParams({ instance: instance_name })}` : "#/gates", t("job.person"))] : []],
       ["cachedFrom", cached_from ? [link(`#/jobs/${cached_from}`, cached_from.slice(0, 8))] : []],
       ["folder", folder ? [folder] : []],
       ["id", [el("code", {}, job.id)]],
       ["prompt", prompt_id ? [el("code", {}, prompt_id)] : []],
       ["broker", broker ? [broker] : []],
     ];
-    return el("dl", { class: "gc-facts" }, ...rows.filter(([, value]) => value.length).flatMap(([name, value]) => [el("dt", {}, t(`jobs.${name}`)), el("dd", {}, ...value)]));
+    return el("dl", { class: "gc-facts" }, ...rows.filter(([, value]) => value.length).flatMap(([name, value]) => [el("dt", {}, t(`job.${name}`)), el("dd", {}, ...value)]));
   }
 
   /** The priorities that a job that waits may have. @param {any} job */
   #choice(job) {
     const values = [...new Set([...Object.values(PRIORITIES), job.priority])].sort((a, b) => b - a);
-    const select = el("select", { class: "gp-select", "aria-label": t("jobs.priority") }, ...values.map((value) => el("option", { value }, priorityText(value))));
+    const select = el("select", { class: "gp-select", "aria-label": t("job.priority") }, ...values.map((value) => el("option", { value }, priorityText(value))));
     select.value = String(job.priority);
     select.addEventListener("change", async () => {
       this.#job = (await prioritizeJob(this.context, job, Number(select.value))) ?? this.#job;
@@ -186,14 +186,14 @@ export class JobView {
 /** Why it failed. @param {any} error @returns {Node[]} */
 function failure({ message, node, class_type, traceback }) {
   const place = node || class_type ? [el("p", { class: "gc-quiet" }, t("jobs.atNode", { node: [class_type, node && `#${node}`].filter(Boolean).join(" ") }))] : [];
-  const trace = traceback ? [el("details", {}, el("summary", {}, t("jobs.traceback")), el("pre", { tabindex: 0 }, traceback))] : [];
+  const trace = traceback ? [el("details", {}, el("summary", {}, t("job.traceback")), el("pre", { tabindex: 0 }, traceback))] : [];
   return [el("p", { class: "gj-message" }, message), ...place, ...trace];
 }
 
 /** Why it is where it is, and why not elsewhere. @param {any[]} reasons @returns {Node[]} */
 function whys(reasons) {
   const first = [...reasons].sort((a, b) => Number(b.chosen) - Number(a.chosen));
-  const lines = first.map(({ name, chosen, text }) => el("li", { class: chosen ? "gj-chosen" : "" }, el("strong", {}, name), " ", chosen ? el("span", { class: "gc-mark" }, t("jobs.chosen")) : null, " ", text));
+  const lines = first.map(({ name, chosen, text }) => el("li", { class: chosen ? "gj-chosen" : "" }, el("strong", {}, name), " ", chosen ? el("span", { class: "gc-mark" }, t("job.chosen")) : null, " ", text));
   return [el("ul", { class: "gj-reasons" }, ...lines)];
 }
 

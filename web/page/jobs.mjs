@@ -10,6 +10,7 @@ import { JobRow } from "./job-row.mjs";
 import { JobsBar } from "./jobs-bar.mjs";
 import { HELD, filterOf, jobPath, passes, placeOfFilter } from "./job-words.mjs";
 import { content } from "./texts/content.mjs";
+import { job } from "./texts/job.mjs";
 import { jobs } from "./texts/jobs.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
@@ -17,6 +18,7 @@ import { jobs } from "./texts/jobs.mjs";
 /** @typedef {import("./job-words.mjs").Filter} Filter */
 
 register("content", content);
+register("job", job);
 register("jobs", jobs);
 
 /** Jobs asked for at a time. */
