@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from aiohttp import web
 from gates.api import CALLER, Api, mount
 from gates.api.answer import SAFE_HEADERS, answer_error, answer_json, as_json
 from gates.errors import GatebusError, InvalidInput, InvalidSetting, StoreUnavailable
+from gates.gate.listing import RUNS
 from gates.guard import Guard
 from gates.setting_values import Token
 from gates.settings import Settings
@@ -23,7 +25,7 @@ from gates.store import Store
 from .exchanges import RUNNING, Running, framed
 from .farm.api import FarmApi
 from .farm.mounting import mount_farm
-from .jobs.record import JobStore
+from .jobs.store import JobStore
 from .metrics import CONTENT_TYPE, METRICS, Metrics
 from .openapi import mount_document
 from .page import mount_page
@@ -32,6 +34,12 @@ from .tokens import LOOK_AGAIN, Followed
 T = TypeVar("T")
 
 _PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
+
+EVER = 10**12
+"""Milliseconds beyond which no run's next look is due."""
+
+COUNTED_RUNS = 10_000
+"""Runs under way that are counted, at most."""
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +101,15 @@ def _mount_service(app: web.Application, api: Api, store: Store, guard: Guard, m
         answer.set_status(503)
         return answer
 
-    def count() -> dict[str, int] | None:
+    def count() -> tuple[dict[str, int] | None, dict[str, int]]:
+        """(gates by status, runs by state); None while the store is away."""
         try:
-            return store.gates.counts() if not store.unavailable() else None
+            if not store.unavailable():
+                runs = Counter(gate.run for gate in store.gates.due_runs(-EVER, COUNTED_RUNS))
+                return store.gates.counts(), {**dict.fromkeys(RUNS[:4], 0), **runs}
         except StoreUnavailable:
-            return None
+            log.debug("gatebus: nothing is counted while the store is away")
+        return None, {}
 
     async def figures(http: web.Request) -> web.Response:
         """The figures of this broker, as Prometheus reads them."""
@@ -105,7 +117,7 @@ def _mount_service(app: web.Application, api: Api, store: Store, guard: Guard, m
             http[CALLER] = guard.check(http.headers, "view", remote=http.remote, secure=http.secure)
         except GatebusError as error:
             return answer_error(error)
-        body = metrics.render(len(api.streams), await _in_thread(count))
+        body = metrics.render(len(api.streams), *await _in_thread(count))
         return web.Response(body=body, headers={**SAFE_HEADERS, "Content-Type": CONTENT_TYPE})
 
     app.router.add_get("/healthz", health)

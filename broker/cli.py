@@ -21,7 +21,7 @@ from .access import Access
 
 MODULES = {
     "serving": ("up", "serve", "demo"),
-    "gates": ("gates", "show", "route", "cancel", "take-back"),
+    "gates": ("gates", "show", "route", "cancel", "take-back", "park", "again"),
     "decisions": ("decisions", "export"),
     "buses": ("buses", "bus"),
     "pools": ("pools", "pool"),

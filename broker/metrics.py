@@ -38,6 +38,9 @@ class Metrics:
         )
         self._streams = Gauge("gatebus_streams", "Open event streams.", registry=registry)
         self._gates = Gauge("gatebus_gates", "Gates that have not ended.", ["status"], registry=registry)
+        self._runs = Gauge(
+            "gatebus_runs", "Runs that go on from parked gates and have not ended.", ["state"], registry=registry
+        )
         self._store_up = Gauge("gatebus_store_up", "1 while the store answers, else 0.", registry=registry)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
@@ -56,14 +59,20 @@ class Metrics:
         """Counts a message; ``target`` is its form (json, slack, …), never an address."""
         self._notifications.labels(target, "sent" if sent else "failed").inc()
 
-    def render(self, streams: int, gates: Mapping[str, int] | None) -> bytes:
-        """The figures as Prometheus reads them. ``gates``: status -> count, None while the store is away."""
+    def render(self, streams: int, gates: Mapping[str, int] | None, runs: Mapping[str, int]) -> bytes:
+        """The figures as Prometheus reads them.
+
+        ``gates``: status -> count, None while the store is away; ``runs``: state -> count.
+        """
         self._streams.set(streams)
         self._store_up.set(0 if gates is None else 1)
         # While the store is away the count is unknown, which is not the same as the last one.
         self._gates.clear()
         for status, count in (gates or {}).items():
             self._gates.labels(status).set(count)
+        self._runs.clear()
+        for state, count in runs.items():
+            self._runs.labels(state).set(count)
         return bytes(generate_latest(self._registry))
 
 

@@ -160,9 +160,9 @@ def test_the_metrics_are_those_that_prometheus_reads() -> None:
     metrics.exchanged("/", "GET", 200, 0.1)
     metrics.decided("image", "1")
     metrics.notified("json", True)
-    answer = metrics.render(0, {"waiting": 1}).decode()
+    answer = metrics.render(0, {"waiting": 1}, {"running": 1}).decode()
     shown = [row[0].strip("`") for row in rows(section("## Operating the broker").replace("  |", "|"))]
-    assert len(shown) == 7
+    assert len(shown) == 8
     assert [name for name in shown if not re.search(rf"^{name}(_bucket)?[{{ ]", answer, re.MULTILINE)] == []
 
 

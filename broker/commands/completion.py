@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from typing import Literal
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, FishComplete, ZshComplete
@@ -77,27 +78,20 @@ def _offer(look: Callable[[Access], Named]) -> Complete:
 
 
 def _gates(access: Access) -> Named:
-    if not access.settings.store_url:
-        with access.patient_store() as store:
-            return [(gate.id, gate.title or gate.status) for gate in reversed(store.gates.records())]
     return [(gate_id, title or status) for gate_id, status, title, _ in _newest(access, "gates") if status in LIVE]
 
 
 def _kept_gates(access: Access) -> Named:
-    if not access.settings.store_url:
-        with access.patient_store() as store:
-            found = [(gate.id, gate.status, gate.title, gate.kept) for gate in store.gates.records(live=False)]
-    else:
-        found = [*_newest(access, "gates_ended"), *_newest(access, "gates")]
+    found = [*_newest(access, "ended"), *_newest(access, "gates")]
     decided = ("decided", *ENDED)
     return [(gate_id, title or status) for gate_id, status, title, kept in found if status in decided and kept]
 
 
-def _newest(access: Access, index: str) -> list[tuple[str, str, str, int]]:
+def _newest(access: Access, index: Literal["gates", "ended"]) -> list[tuple[str, str, str, int]]:
     """(id, status, title, kept) of the newest gates of that index."""
     connection, keys = Connection(access.settings), Keys(access.settings.namespace)
     try:
-        ids = connection.control.zrevrange(getattr(keys, index), 0, OFFERED - 1)
+        ids = connection.control.zrevrange({"gates": keys.gates, "ended": keys.ended}[index], 0, OFFERED - 1)
         pipeline = connection.control.pipeline(transaction=False)
         for gate_id in ids:
             pipeline.hmget(keys.gate(gate_id), "status", "title", "kept")

@@ -14,18 +14,26 @@ import click
 
 from gates.codec import encode_png, read_mask
 from gates.errors import Conflict, GateNotFound, InvalidInput
-from gates.gate.listing import Wanted, page
+from gates.gate.again import decision_again
+from gates.gate.listing import RUNS, Wanted, page
 from gates.gate.record import ENDED, LIVE, Gate, make_decision
 from gates.names import check_gate_id, check_int
 from gates.store import Store
 
 from ..access import Access, here
-from .completion import gate_ids
+from .completion import gate_ids, kept_gate_ids
 from .following import follow
 from .job_access import cancel_job, told_of_cancel
 from .table import age, as_json, clean, json_option, table
 
+MOST_RUNS = 1000
+"""Runs under way that are listed."""
+
+FAR = 10**12
+"""Milliseconds beyond which no run's next look is due."""
+
 _id = click.argument("gate_id", metavar="ID", shell_complete=gate_ids)
+_ended_id = click.argument("gate_id", metavar="ID", shell_complete=kept_gate_ids)
 _by = click.option("--by", default="", metavar="NAME", help="Who decides, for people.")
 
 
@@ -37,6 +45,11 @@ _by = click.option("--by", default="", metavar="NAME", help="Who decides, for pe
     default="live",
     show_default=True,
     help="live is waiting, orphaned, parked and decided together.",
+)
+@click.option(
+    "--run",
+    type=click.Choice(("open", *RUNS)),
+    help="Only gates from which a run goes on, in that state, ended ones too; open is all but done.",
 )
 @click.option("--instance", default="", metavar="NAME", help="Only gates of this instance.")
 @click.option("--workflow", default="", metavar="NAME", help="Only gates of this workflow.")
@@ -57,13 +70,16 @@ _by = click.option("--by", default="", metavar="NAME", help="Who decides, for pe
 @json_option
 @click.pass_obj
 def list_gates(access: Access, /, watch: bool, order: str, limit: int | None, as_data: bool, **filters: Any) -> None:
-    """List what waits for a decision, oldest first."""
+    """List what waits for a decision and what is to run on after one, oldest first."""
+    filters["run"] = filters["run"] or ""
     wanted = Wanted(**filters)
     with access.store() as store:
         if watch:
             _watch(store, wanted, as_data)
             return
         gates = wanted.choose(store.gates.records(live=wanted.live), store.gates.clock())
+        if wanted.status == "live" and not wanted.run:
+            gates = _with_runs(store, wanted, gates)
         shown = page(gates, limit or len(gates) or 1, newest=order == "newest").gates
         if as_data:
             click.echo(as_json([gate.to_json() for gate in shown]))
@@ -165,6 +181,42 @@ def take_back(access: Access, gate_id: str, by: str, as_data: bool) -> None:
     click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} waits again")
 
 
+@click.command()
+@_id
+@_by
+@json_option
+@click.pass_obj
+def park(access: Access, gate_id: str, by: str, as_data: bool) -> None:
+    """Park a gate whose process is gone: once it is decided, any instance goes on from it."""
+    with access.store() as store:
+        gate = store.gates.park_orphan(_find(store, gate_id).id, by=by, where=here())
+    click.echo(as_json(gate.to_json()) if as_data else f"{gate.id} is parked")
+
+
+@click.command()
+@_ended_id
+@click.option("--route", "number", metavar="K", type=int, help="By that route. Default: the one taken before.")
+@_by
+@click.option("--text", help="A text that goes with it. Default: the one that went before.")
+@click.option("--chosen", metavar="N,N,…", help="Images of the batch that go on, from 0. Default: those of before.")
+@json_option
+@click.pass_obj
+def again(
+    access: Access, gate_id: str, number: int | None, by: str, text: str | None, chosen: str | None, as_data: bool
+) -> None:
+    """Run on from a gate that has ended, or whose run failed, once more, while its image is kept."""
+    with access.store() as store:
+        old = _find(store, gate_id)
+        picked = None if chosen is None else chosen.replace(" ", "")
+        new = store.gates.again(old.id, decision_again(old, number, text, picked, by=by, where=here()))
+    if as_data:
+        click.echo(as_json(new.to_json()))
+        return
+    taken = new.decision.route if new.decision else 0
+    label = new.labels[taken - 1] if 0 < taken <= len(new.labels) else ""
+    click.echo(f"{new.id} takes route {taken}{clean(f' ({label})') if label else ''} again from {old.id}")
+
+
 def _find(store: Store, text: str) -> Gate:
     """The gate of that id, or of the one id that begins so; raises InvalidName, InvalidInput or GateNotFound."""
     if not re.fullmatch(r"[0-9a-f]{4,31}", text):
@@ -175,6 +227,13 @@ def _find(store: Store, text: str) -> Gate:
     if not found:
         raise GateNotFound(f"No gate begins with {text}")
     return found[0]
+
+
+def _with_runs(store: Store, wanted: Wanted, gates: list[Gate]) -> list[Gate]:
+    """Those gates, and those that were carried out and from which a run goes on."""
+    going = replace(wanted, run="open").choose(store.gates.due_runs(-FAR, MOST_RUNS), store.gates.clock())
+    found = {gate.id: gate for gate in [*going, *gates]}
+    return sorted(found.values(), key=lambda gate: (gate.opened, gate.id))
 
 
 def _watch(store: Store, wanted: Wanted, as_data: bool) -> None:
@@ -225,12 +284,15 @@ def _cells(gate: Gate) -> tuple[str, ...]:
     names = [f"{number}{' ' if label else ''}{label}" for number, label in enumerate(gate.labels, 1)]
     routes = ", ".join(names) if any(gate.labels) else f"1 to {gate.routes}"
     size = f"{gate.batch} x {gate.width} x {gate.height}" if gate.batch != 1 else f"{gate.width} x {gate.height}"
-    state = (
-        gate.status
-        if gate.decision is None
-        else f"{gate.status}: {gate.decision.kind} {gate.decision.route or ''}".rstrip()
-    )
-    return gate.id, state, age(gate.opened), size, routes, gate.title or gate.workflow
+    return gate.id, _state(gate), age(gate.opened), size, routes, gate.title or gate.workflow
 
 
-COMMANDS = (list_gates, show, route, cancel, take_back)
+def _state(gate: Gate) -> str:
+    """How the gate is, what was decided, and how the run is that goes on from it."""
+    decision = gate.decision
+    decided = f": {decision.kind} {decision.route or ''}".rstrip() if decision is not None else ""
+    where = f" on {gate.run_on}" if gate.run_on and gate.run in ("submitted", "running") else ""
+    return f"{gate.status}{decided}{f', run {gate.run}{where}' if gate.run else ''}"
+
+
+COMMANDS = (list_gates, show, route, cancel, take_back, park, again)

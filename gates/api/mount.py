@@ -20,7 +20,21 @@ from ..errors import GatebusError, StoreUnavailable
 from ..guard import Caller, Guard
 from ..store import Store
 from ..thumbnails import Thumbnails
-from . import batches, buses, decisions, editor, gate_list, gates, instances, legacy, pools, slots, status, streams
+from . import (
+    batches,
+    buses,
+    decisions,
+    editor,
+    gate_list,
+    gates,
+    instances,
+    legacy,
+    pools,
+    runs,
+    slots,
+    status,
+    streams,
+)
 from .answer import answer_error, exchange_key
 from .call import Call
 from .intake import Intake
@@ -37,7 +51,7 @@ IMAGE_THREADS = 2
 
 TABLE: tuple[Route, ...] = tuple(
     route
-    for module in (gate_list, gates, batches, decisions, buses, pools, slots, instances, streams, status, legacy)
+    for module in (gate_list, gates, batches, runs, decisions, buses, pools, slots, instances, streams, status, legacy)
     for route in module.ROUTES
 )
 """Every route that each server has, not yet bound to a store."""

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import InvalidInput
+from .parking import DONE, FAILED, UNDER_WAY
 from .record import LIVE, Gate
 
-RUNS = ("pending", "submitting", "submitted", "running", "done", "failed")
+RUNS = (*UNDER_WAY, DONE, FAILED)
 """States of a run that goes on from a parked gate, in their order."""
 
 FACET_LIMIT = 500
@@ -78,7 +79,7 @@ class Wanted:
         earliest = now - self.newer * 1000 if self.newer else 0
         aged = (gate for gate in gates if earliest <= gate.opened <= latest) if self.older or self.newer else gates
         if self.run:
-            runs = [run for run in RUNS if run != "done"] if self.run == "open" else [self.run]
+            runs = [*UNDER_WAY, FAILED] if self.run == "open" else [self.run]
             aged = [gate for gate in aged if gate.run in runs]
         if self.workflow_id:
             aged = [gate for gate in aged if gate.workflow_id == self.workflow_id]

@@ -74,6 +74,33 @@ class Studio:
         gate = Gate(id=gate_id or uuid.uuid4().hex, title=title, width=8, height=6, batch=1, **more)
         return self.store.gates.open(gate, codec.preview_jpeg(batch))
 
+    def kept_gate(self, title: str = "portrait", **more: Any) -> Waiter:
+        """A gate that waits, with everything stored that a run needs to go on from it."""
+        waiter = self.open_gate(title, prompt_id=uuid.uuid4().hex, **more)
+        waiter.store_image(codec.encode(np.zeros((1, 6, 8, 3), np.float32), "png"))
+        waiter.store_continuation(b"how it goes on")
+        return waiter
+
+    def park_gate(self, title: str = "portrait", **more: Any) -> Waiter:
+        """A gate that has parked, and whose prompt has ended."""
+        waiter = self.kept_gate(title, **more)
+        assert self.store.gates.park([waiter])
+        self.store.gates.prompts_ended({waiter.gate.prompt_id: ""})
+        return waiter
+
+    def run(self, gate_id: str, error: str = "") -> None:
+        """Lets the decided gate go on as the process does that runs its continuation, to its end."""
+        gates = self.store.gates
+        gate = gates.get(gate_id)
+        assert gate.decision is not None
+        assert gates.claim_run(gate.group, "broker:1", 60_000)
+        gates.note_run(gate.group, "broker:1", "submitted", "j1", "gpu-1", look_in_ms=60_000)
+        prompt_id = uuid.uuid4().hex
+        waiter = gates.resume(gate.id, gate.decision.id, prompt_id)
+        if not error:
+            waiter.apply()
+        gates.prompts_ended({prompt_id: error})
+
 
 def image_file(path: Path, size: tuple[int, int] = (8, 6), colour: Any = 255, mode: str = "L") -> Path:
     Image.new(mode, size, colour).save(path)

@@ -16,6 +16,7 @@ from redis_server import RedisServer, free_port
 
 from broker.cli import cli
 from gates import codec
+from gates.gate.record import make_decision
 from tests.service.processes import ROOT, Gatebus, Studio, image_file
 
 
@@ -59,6 +60,19 @@ def test_ids_and_names_are_offered(studio: Studio, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("GATEBUS_STORE_URL")
     assert offered("--url", studio.url, "show", "") == [gate.id]
     assert completed(studio.url, "show", "") == [gate.id]
+
+
+def test_gates_that_wait_are_offered_to_be_parked_and_decided_ones_to_run_again(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, parked, bare = studio.park_gate("done").gate.id, studio.park_gate("parked").gate.id, studio.open_gate("bare")
+    for gate_id in (done, bare.gate.id):
+        studio.store.gates.decide(gate_id, make_decision("route", 1))
+    studio.run(done)
+    bare.apply()
+    monkeypatch.setenv("GATEBUS_STORE_URL", studio.url)
+    assert offered("again", "") == [done]
+    assert offered("park", "") == [parked]
 
 
 def test_commands_and_options_are_offered() -> None:

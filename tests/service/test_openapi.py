@@ -24,7 +24,7 @@ from openapi_spec_validator import validate
 from broker.app import make_app
 from broker.farm.api import FarmApi
 from broker.jobs.opening import open_jobs
-from broker.jobs.record import JobStore
+from broker.jobs.store import JobStore
 from broker.openapi import SERVICE
 from broker.server import LINE_LIMIT
 from gates import codec
@@ -70,6 +70,16 @@ class Farm:
             waiter.store_image(image)
             if title == "decided":
                 self.store.gates.decide(gate.id, make_decision("route", 1))
+        # Parked ones: one to decide, one from which a run may go on once more.
+        for title in ("parked", "to run again"):
+            prompt = uuid.uuid4().hex
+            gate = Gate(uuid.uuid4().hex, width=SIZE[0], height=SIZE[1], batch=2, title=title, prompt_id=prompt)
+            waiter = self.store.gates.open(gate, preview)
+            waiter.store_image(image)
+            waiter.store_continuation(b"how it goes on")
+            self.store.gates.park([waiter])
+            if title == "to run again":
+                self.store.gates.decide(gate.id, make_decision("cancel"))
         pixels = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
         self.store.buses.publish("cp1", batch, batch[..., 0])
         self.store.pools.add("faces", [(codec.encode_png(pixels), label) for label in ("one", "two")])

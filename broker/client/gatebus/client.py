@@ -204,15 +204,16 @@ class Client(Wire):
         *,
         by: str = "",
         text: str | None = None,
+        chosen: Iterable[int] | None = None,
         decision_id: str = "",
     ) -> Gate:
         """Runs on once more from a gate that has ended or whose run failed; returns the new gate.
 
-        ``route`` and ``text``: None for those of its decision. Nothing before the gate runs again.
+        ``route``, ``text``, ``chosen``: None for those of its decision. Nothing before the gate runs again.
         ``decision_id`` as for :meth:`route`. Raises Conflict when it is not over yet, GateNotFound when
         its image is not kept any more, InvalidInput.
         """
-        given = {"route": route, "text": text}
+        given = {"route": route, "text": text, "chosen": None if chosen is None else list(chosen)}
         body: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return self._decide(gate, "again", {**body, "by": by}, decision_id)
 
