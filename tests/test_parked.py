@@ -378,6 +378,31 @@ def test_a_gate_whose_run_failed_is_dismissed_by_a_cancel(shop: Shop) -> None:
     assert store.records() == []
 
 
+def test_a_member_whose_run_failed_is_dismissed_or_run_again_long_after_its_lead_was_cancelled(shop: Shop) -> None:
+    store = shop.store(settings=replace(SETTINGS, keep_decided=0.5, tick=0.1))
+    lead, one, two = group(store)
+    store.decide(lead.id, make_decision("cancel"))
+    for member in (one, two):
+        route(store, member.id)
+    claimed(store, lead.id)
+    store.note_run(lead.id, "submitter", "failed", error="x")
+    time.sleep(1.5)
+    assert store.again(one.id, make_decision("route", 2)).status == "decided"
+    time.sleep(1.0)
+    assert store.decide(two.id, make_decision("cancel")).outcome == "dismissed"
+    for member in (lead, one, two):
+        eventually(lambda member=member: gone(store, member.id))  # type: ignore[misc]
+
+
+def gone(store: GateStore, gate_id: str) -> bool:
+    store.records(live=False)
+    try:
+        store.get(gate_id)
+    except GateNotFound:
+        return True
+    return False
+
+
 def test_only_who_claimed_a_run_notes_what_became_of_it_until_it_has_ended(shop: Shop) -> None:
     store = shop.store()
     lead = parked(store)

@@ -88,7 +88,7 @@ class RedisParked:
             return self._redis.get(new_id)
         except GateNotFound:
             pass
-        run = self._redis.get(old.group).run if old.group and old.group != old.id else old.run
+        run = old.run if old.ended or old.group in ("", old.id) else self._redis.get(old.group).run
         new = parking.again(old, run, decision, decision.at)
         try:
             self._blobs.copy(old, new)
@@ -111,7 +111,12 @@ class RedisParked:
     def due_runs(self, grace_ms: int = 0, most: int = 100) -> list[Gate]:
         """See :class:`parked.ParkedGates`."""
         ids = self._redis.due_runs(grace_ms, most)
-        return [from_fields(gate_id, row) for gate_id, row in self._redis.rows(ids).items()]
+        rows = self._redis.rows(ids)
+        for gate_id in ids:
+            if gate_id not in rows:
+                # Its record was lost, and it would stand in the way of others for ever.
+                self._redis.run("CLAIM", gate_id, "", 0)
+        return [from_fields(gate_id, row) for gate_id, row in rows.items()]
 
     def claim_run(self, gate_id: str, by: str, for_ms: int) -> Gate | None:
         """See :class:`parked.ParkedGates`."""

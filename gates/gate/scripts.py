@@ -117,6 +117,7 @@ if row[2] then
   if ARGV[4] == 'cancel' and row[1] == 'decided' and is_parked(row[11])
      and redis.call('HGET', prefix .. row[12], 'run') == 'failed' then
     finish('cancelled', 'dismissed', tonumber(ARGV[10]), ARGV[11])
+    release(row[12])
     return answer('OK')
   end
   if row[2] == ARGV[3] or (row[3] == ARGV[4] and row[4] == ARGV[5] and row[5] == ARGV[7]

@@ -134,7 +134,10 @@ local failed = row[1] == 'decided' and redis.call('HGET', prefix .. lead, 'run')
 turn_to(old)
 if not has_ended(row[1]) and not failed then return answer('NOTENDED') end
 if not is_ready(row[3], row[4], row[5]) then return answer('NOTREADY') end
-if failed then finish('cancelled', 'run again', tonumber(ARGV[4]), ARGV[5]) end
+if failed then
+  finish('cancelled', 'run again', tonumber(ARGV[4]), ARGV[5])
+  release(lead)
+end
 turn_to(new)
 local at = now()
 redis.call('HSET', gate, unpack(ARGV, 6))
@@ -156,6 +159,12 @@ LEAVE = (
 local row = redis.call('HMGET', gate, 'status', 'parked', 'group')
 local lead = redis.call('HMGET', prefix .. (row[3] or ''), 'undecided', 'run')
 local needed = is_parked(row[2]) and (tonumber(lead[1] or 0) > 0 or under_way(lead[2]))
+if row[3] == id and lead[2] == 'failed' then
+  -- What becomes of the others is read from the lead.
+  for _, member in ipairs(group_of(id)) do
+    needed = needed or redis.call('HGET', prefix .. member, 'status') == 'decided'
+  end
+end
 if row[1] and (needed or not has_ended(row[1])) then
   redis.call('ZREM', KEYS[8], id)
   return answer('HELD')

@@ -59,7 +59,10 @@ class Sweeper:
             after = self._redis.decide(
                 gate_id, deadline_decision(self._redis.get(gate_id), self._redis.settings.instance)
             )
-        except (Conflict, GateNotFound) as error:
+        except GateNotFound:
+            # Its record was lost.
+            self._redis.run("ORPHAN", gate_id)
+        except Conflict as error:
             log.debug("gatebus: the deadline of gate %s: %s", gate_id, error)
         else:
             if after.status in ENDED:
