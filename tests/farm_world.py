@@ -19,7 +19,8 @@ from broker.comfyui.connection import Limits as ClientLimits
 from broker.comfyui.following import Pace
 from broker.farm.dispatcher import Dispatcher
 from broker.farm.needs import needs_of
-from broker.jobs.record import Input, Job, JobStore
+from broker.jobs.record import Input, Job
+from broker.jobs.store import JobStore
 from gates.store import Store
 
 LEASE = 1.5

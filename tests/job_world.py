@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from redis_server import RedisServer
 
-from broker.jobs.record import Job, JobStore, Offer
+from broker.jobs.record import Job, Offer
+from broker.jobs.store import JobStore
 from gates.events import Events
 
 LEASE = 0.4

@@ -11,7 +11,8 @@ from gates.names import check_job_id
 from gates.store import Store
 
 from ..access import Access
-from ..jobs.record import Job, JobStore
+from ..jobs.record import Job
+from ..jobs.store import JobStore
 
 
 @contextmanager

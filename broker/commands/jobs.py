@@ -16,7 +16,8 @@ from gates.errors import GatebusError, InvalidInput
 from gates.settings import Settings
 
 from ..access import Access
-from ..jobs.record import ENDED, LIVE, PRIORITIES, PRIORITY_LIMIT, Input, Job, JobStore
+from ..jobs.record import ENDED, LIVE, PRIORITIES, PRIORITY_LIMIT, Input, Job
+from ..jobs.store import JobStore
 from .completion import job_ids
 from .job_access import find_job, jobs_of
 from .progress import progress

@@ -15,8 +15,9 @@ from gates.errors import InvalidImage, InvalidInput, NotFound
 from gates.instances.record import Instance
 from gates.names import check_job_id
 
-from ..jobs.record import ENDED, LIVE, PRIORITY_LIMIT, Job, JobStore, Output, Place
+from ..jobs.record import ENDED, LIVE, PRIORITY_LIMIT, Job, Output, Place
 from ..jobs.steps import digest_of
+from ..jobs.store import JobStore
 from .results import kept_bytes
 from .roster import listed_instances
 from .submission import FOLDER, MAX_INPUTS, PROMPT_LIMIT, Submission, parse_inputs

@@ -21,7 +21,8 @@ from ..comfyui.client import ComfyClient
 from ..comfyui.errors import ComfyError, ComfyUnreachable, OutOfMemory, PromptFailed, PromptInvalid
 from ..comfyui.outcome import Outcome
 from ..comfyui.progress import Progress
-from ..jobs.record import Failure, Job, JobStore, Renewal
+from ..jobs.record import Failure, Job, Renewal
+from ..jobs.store import JobStore
 from .needs import GATE_NODES
 from .results import Blocking, fetched, prepared
 from .roster import Roster

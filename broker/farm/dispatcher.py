@@ -23,7 +23,8 @@ from gates.store import Store
 from ..comfyui.client import ComfyClient
 from ..comfyui.connection import Limits as ClientLimits
 from ..comfyui.errors import ComfyError
-from ..jobs.record import Job, JobStore, Offer, Place, Reason, Stray
+from ..jobs.record import Job, Offer, Place, Reason, Stray
+from ..jobs.store import JobStore
 from .carrier import Carrier
 from .choosing import choose
 from .roster import Roster

@@ -23,7 +23,8 @@ from ..comfyui.outputs import OutputFile
 from ..comfyui.progress import Progress
 from ..comfyui.refusals import NoOutput
 from ..comfyui.workflows import Template
-from ..jobs.record import Input, Job, JobStore
+from ..jobs.record import Input, Job
+from ..jobs.store import JobStore
 from .results import kept_bytes
 from .submission import Submission
 

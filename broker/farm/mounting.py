@@ -11,7 +11,7 @@ from aiohttp import web
 from gates.store import Store
 
 from ..comfyui.client import ComfyClient
-from ..jobs.record import JobStore
+from ..jobs.store import JobStore
 from .dispatcher import Dispatcher, default_client
 
 log = logging.getLogger(__name__)

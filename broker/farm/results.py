@@ -15,8 +15,9 @@ from gates.filelock import write_atomically
 from ..comfyui.client import ComfyClient
 from ..comfyui.errors import NoSuchFile
 from ..comfyui.outcome import Outcome
-from ..jobs.record import Job, JobStore, Output
+from ..jobs.record import Job, Output
 from ..jobs.steps import digest_of
+from ..jobs.store import JobStore
 from .needs import with_files
 
 Blocking = Callable[..., Awaitable[Any]]

@@ -13,7 +13,8 @@ from typing import Any
 from gates.errors import BlobNotFound, InvalidInput, TooLarge
 from gates.names import TEXT_LIMIT, check_digest, check_int, clean_text
 
-from ..jobs.record import PRIORITY_LIMIT, Input, Job, JobStore
+from ..jobs.record import PRIORITY_LIMIT, Input, Job
+from ..jobs.store import JobStore
 from .needs import check_inputs, needs_of, result_digest
 
 PROMPT_LIMIT = 8 * 1024 * 1024

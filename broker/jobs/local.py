@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class LocalJobs:
-    """See :class:`record.JobStore`."""
+    """See :class:`store.JobStore`."""
 
     def __init__(self, folder: Path, limits: Limits, events: Events | None = None) -> None:
         """``folder`` is made when it is not there. ``events`` are told of what this process changes."""
@@ -69,7 +69,7 @@ class LocalJobs:
 
     # -- bytes ----------------------------------------------------------------------------
     def put_blob(self, data: bytes) -> str:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         digest = digest_of(data)
         if self.touch_blobs([digest]):
             try:
@@ -82,14 +82,14 @@ class LocalJobs:
         return digest
 
     def blob(self, digest: str) -> bytes:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         try:
             return (self._blobs / digest).read_bytes()
         except FileNotFoundError:
             raise BlobNotFound("No bytes of that digest are kept here (any more)", digest=digest) from None
 
     def touch_blobs(self, digests: Sequence[str]) -> list[str]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         missing = []
         for digest in digests:
             try:
@@ -100,7 +100,7 @@ class LocalJobs:
 
     # -- submitters -----------------------------------------------------------------------
     def submit(self, job: Job) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             shown = steps.find(job.id)
             if shown is not None:
@@ -117,7 +117,7 @@ class LocalJobs:
             return steps.queue(replace(job, state="queued", submitted=steps.now), steps.next_turn(job))
 
     def get(self, job_id: str) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         with self._reading() as steps:
             job = steps.find(job_id)
@@ -128,7 +128,7 @@ class LocalJobs:
     def page(
         self, limit: int, cursor: str = "", state: str = "", submitter: str = "", instance: str = ""
     ) -> tuple[list[Job], str]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         at, _, behind = cursor.partition("-")
         states = wanted_states(state)
         marks = ",".join("?" * len(states))
@@ -142,12 +142,12 @@ class LocalJobs:
         return jobs, f"{jobs[-1].submitted}-{jobs[-1].id}" if len(jobs) == limit else ""
 
     def counts(self) -> dict[str, int]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._reading() as steps:
             return steps.counts()
 
     def prioritize(self, job_id: str, priority: int) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         with self._step() as steps:
             job = steps.find(job_id)
@@ -158,7 +158,7 @@ class LocalJobs:
             return job if job.priority == priority else steps.prioritize(job, priority)
 
     def cancel(self, job_id: str, by: str = "") -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         with self._step() as steps:
             job = steps.find(job_id)
@@ -174,7 +174,7 @@ class LocalJobs:
 
     # -- brokers --------------------------------------------------------------------------
     def queued(self, count: int, start: int = 0) -> list[Job]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._reading() as steps:
             rows = steps.rows(
                 "state = 'queued' ORDER BY priority DESC, turn, id LIMIT ? OFFSET ?",
@@ -183,7 +183,7 @@ class LocalJobs:
         return [row.job for row in rows]
 
     def claim(self, broker: str, offers: Sequence[Offer]) -> Job | None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             for offer in offers:
                 job = steps.claim(broker, offer, self._lease)
@@ -192,14 +192,14 @@ class LocalJobs:
         return None
 
     def explain(self, job: Job, reasons: Sequence[Reason]) -> None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             shown = steps.find(job.id)
             if shown is not None and shown.state == "queued":
                 steps.keep(replace(shown, reasons=tuple(reasons)))
 
     def overdue(self, most: int = 100) -> list[Job]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._reading() as steps:
             marks = ",".join("?" * len(HELD))
             rows = steps.rows(
@@ -209,7 +209,7 @@ class LocalJobs:
         return [row.job for row in rows]
 
     def adopt(self, broker: str, job: Job) -> Job | None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             row = steps.row(job.id)
             if row is None or row.job.state not in HELD or row.job.fence != job.fence or row.lease > steps.now:
@@ -217,12 +217,12 @@ class LocalJobs:
             return steps.change(replace(row.job, broker=broker, fence=job.fence + 1), lease=steps.now + self._lease)
 
     def renew(self, jobs: Sequence[Job]) -> list[Renewal]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             return [steps.renew(job, self._lease) for job in jobs]
 
     def send(self, job: Job, prompt_id: str) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             row = self._owned(steps, job)
             shown = row.job
@@ -234,7 +234,7 @@ class LocalJobs:
             return steps.change(sent, lease=steps.now + self._lease)
 
     def progress(self, job: Job, state: str, progress: float = 0.0, node: str = "", note: str = "") -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             shown = self._owned(steps, job).job
             started = steps.now if state == "running" and not shown.started else shown.started
@@ -242,7 +242,7 @@ class LocalJobs:
             return steps.change(seen) if state != shown.state else steps.keep(seen)
 
     def finish(self, job: Job, state: str, outputs: Sequence[Output] = (), error: Failure | None = None) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             before = steps.find(job.id)
             if before and (before.state, before.broker, before.fence) == (state, job.broker, job.fence):
@@ -256,7 +256,7 @@ class LocalJobs:
             return steps.end(ended, state)
 
     def requeue(self, job: Job, why: str, avoid: bool = False, delay: float = 0.0, stray: bool = False) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             before = steps.find(job.id)
             if before and (before.state, before.broker, before.fence) == ("queued", job.broker, job.fence):
@@ -265,12 +265,12 @@ class LocalJobs:
             return steps.give_back(row, why, avoid, steps.now + int(delay * 1000), stray)
 
     def strays(self) -> list[Stray]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._reading() as steps:
             return steps.strays()
 
     def settle(self, stray: Stray, finished: bool) -> bool:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             if not steps.forget_stray(stray.prompt_id):
                 return False
@@ -281,12 +281,12 @@ class LocalJobs:
 
     # -- instances ------------------------------------------------------------------------
     def places(self) -> dict[str, Place]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._reading() as steps:
             return steps.places()
 
     def set_place(self, instance: str, state: str, by: str = "") -> Place:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._step() as steps:
             changed = steps.set_place(instance, state, by or NOBODY)
             place = steps.places().get(instance, Place())
@@ -295,7 +295,7 @@ class LocalJobs:
         return place
 
     def close(self) -> None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._lock:
             self._db.close()
 

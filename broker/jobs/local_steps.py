@@ -128,7 +128,7 @@ class LocalSteps:
         return shown
 
     def give_back(self, row: Row, why: str, avoid: bool, after: int, stray: bool) -> Job:
-        """See :meth:`record.JobStore.requeue`."""
+        """See :meth:`store.JobStore.requeue`."""
         job = given_back(row.job, why, avoid)
         if stray and job.prompt_id:
             values = (job.prompt_id, job.id, job.instance, job.url)

@@ -8,8 +8,9 @@ from gates.settings import Settings
 from gates.store import Store
 
 from .local import LocalJobs
-from .record import JobStore, Limits
+from .record import Limits
 from .redis import open_redis_jobs
+from .store import JobStore
 
 
 def limits_of(settings: Settings) -> Limits:

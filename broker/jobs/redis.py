@@ -33,7 +33,7 @@ Reply = tuple[str, "Job | None"]
 
 
 class RedisJobs:
-    """See :class:`record.JobStore`. The connection is the caller's to close, unless :meth:`close` is called."""
+    """See :class:`store.JobStore`. The connection is the caller's to close, unless :meth:`close` is called."""
 
     def __init__(self, connection: Connection, keys: Keys, limits: Limits) -> None:
         self.limits = limits
@@ -50,14 +50,14 @@ class RedisJobs:
 
     # -- bytes ----------------------------------------------------------------------------
     def put_blob(self, data: bytes) -> str:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         digest = digest_of(data)
         with self._connection.available():
             self._connection.blobs.set(self._keys.job_blob(digest), data, px=self._keep_blobs)
         return digest
 
     def blob(self, digest: str) -> bytes:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             data: bytes | None = self._connection.blobs.get(self._keys.job_blob(digest))
         if data is None:
@@ -65,7 +65,7 @@ class RedisJobs:
         return data
 
     def touch_blobs(self, digests: Sequence[str]) -> list[str]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         missing = []
         for digest in digests:
             with self._connection.available():
@@ -76,7 +76,7 @@ class RedisJobs:
 
     # -- submitters -----------------------------------------------------------------------
     def submit(self, job: Job) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         known = self._known(job)
         if known is not None:
             row = _flat(to_fields(replace(job, outputs=known.outputs, cached_from=known.id, progress=1.0)))
@@ -89,7 +89,7 @@ class RedisJobs:
         return shown
 
     def get(self, job_id: str) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         with self._connection.available():
             row = self._connection.control.hgetall(self._keys.job(job_id))
@@ -100,7 +100,7 @@ class RedisJobs:
     def page(
         self, limit: int, cursor: str = "", state: str = "", submitter: str = "", instance: str = ""
     ) -> tuple[list[Job], str]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         states, found = wanted_states(state), list[Job]()
         at, _, behind = cursor.partition("-")
         place = (int(at), behind) if cursor else None
@@ -139,7 +139,7 @@ class RedisJobs:
         return found, f"{place[0]}-{place[1]}" if place else ""
 
     def counts(self) -> dict[str, int]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         keys = self._keys
         with self._connection.available():
             pipe = self._connection.control.pipeline(transaction=False)
@@ -156,24 +156,24 @@ class RedisJobs:
         return {**counts, **{state: int(count or 0) for state, count in zip(ENDED, ends, strict=True)}}
 
     def prioritize(self, job_id: str, priority: int) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         return self._step("PRIORITIZE", job_id, priority)
 
     def cancel(self, job_id: str, by: str = "") -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         check_job_id(job_id)
         return self._step("CANCEL", job_id, by or NOBODY, self._keep)
 
     # -- brokers --------------------------------------------------------------------------
     def queued(self, count: int, start: int = 0) -> list[Job]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             ids = self._connection.control.zrange(self._keys.jobs_queue, start, start + count - 1)
         return [job for job in self._records(ids) if job.state == "queued"]
 
     def claim(self, broker: str, offers: Sequence[Offer]) -> Job | None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         if not offers:
             return None
         rows: list[Any] = []
@@ -183,22 +183,22 @@ class RedisJobs:
         return self._run("CLAIM", offers[0].job, broker, self._lease, *rows, further=further)[1]
 
     def explain(self, job: Job, reasons: Sequence[Reason]) -> None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             self._scripts["EXPLAIN"](keys=[self._keys.job(job.id)], args=[as_text(reasons)])
 
     def overdue(self, most: int = 100) -> list[Job]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             ids = self._scripts["OVERDUE"](keys=[self._keys.jobs_leases], args=[most])
         return self._records(ids)
 
     def adopt(self, broker: str, job: Job) -> Job | None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         return self._run("ADOPT", job.id, broker, self._lease, job.fence)[1]
 
     def renew(self, jobs: Sequence[Job]) -> list[Renewal]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         renewals: list[Renewal] = []
         for start in range(0, len(jobs), AT_ONCE):
             chunk = jobs[start : start + AT_ONCE]
@@ -215,22 +215,22 @@ class RedisJobs:
         return renewals
 
     def send(self, job: Job, prompt_id: str) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         return self._step("SEND", job.id, job.broker, job.fence, prompt_id, self._lease)
 
     def progress(self, job: Job, state: str, progress: float = 0.0, node: str = "", note: str = "") -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         return self._step("PROGRESS", job.id, job.broker, job.fence, state, f"{progress:.4f}", node, note)
 
     def finish(self, job: Job, state: str, outputs: Sequence[Output] = (), error: Failure | None = None) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         key = self._keys.job_result(job.cache) if job.cache and error is None else self._keys.job(job.id)
         texts = (as_text(outputs), failure_text(error))
         arguments = (job.broker, job.fence, state, *texts, self._keep, self._keep_blobs)
         return self._step("FINISH", job.id, *arguments, further=[key])
 
     def requeue(self, job: Job, why: str, avoid: bool = False, delay: float = 0.0, stray: bool = False) -> Job:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         back = given_back(job, why, avoid)
         copy = Stray(job.prompt_id, job.id, job.instance, job.url) if stray and job.prompt_id else None
         arguments = (
@@ -240,19 +240,19 @@ class RedisJobs:
         return self._step("REQUEUE", job.id, *arguments, further=[self._keys.jobs_strays])
 
     def strays(self) -> list[Stray]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             rows = self._connection.control.hvals(self._keys.jobs_strays)
         return [Stray(**json.loads(row)) for row in rows]
 
     def settle(self, stray: Stray, finished: bool) -> bool:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         further = [self._keys.jobs_strays]
         return self._run("SETTLE", stray.job, stray.prompt_id, int(finished), further=further)[0] == "OK"
 
     # -- instances ------------------------------------------------------------------------
     def places(self) -> dict[str, Place]:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             pipe = self._connection.control.pipeline(transaction=False)
             pipe.hgetall(self._keys.jobs_places)
@@ -265,14 +265,14 @@ class RedisJobs:
         return found
 
     def set_place(self, instance: str, state: str, by: str = "") -> Place:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         with self._connection.available():
             keys = [self._keys.jobs_places, self._keys.events]
             self._scripts["PLACE"](keys=keys, args=[instance, KEPT_EVENTS, state, by or NOBODY])
         return self.places().get(instance, Place())
 
     def close(self) -> None:
-        """See :class:`record.JobStore`."""
+        """See :class:`store.JobStore`."""
         self._connection.close()
 
     # -- inside ---------------------------------------------------------------------------

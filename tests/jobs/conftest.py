@@ -14,8 +14,9 @@ from redis_server import RedisServer
 
 from broker.farm import carrier
 from broker.jobs.local import LocalJobs
-from broker.jobs.record import JobStore, Limits
+from broker.jobs.record import Limits
 from broker.jobs.redis import RedisJobs, open_redis_jobs
+from broker.jobs.store import JobStore
 from gates.connection import Connection
 from gates.events import LocalEvents, RedisEvents
 from gates.keys import Keys

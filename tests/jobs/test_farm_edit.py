@@ -36,7 +36,7 @@ from broker.comfyui.refusals import InvalidParameter, NoOutput
 from broker.comfyui.workflows import Template
 from broker.farm.edit import StoreFarm
 from broker.jobs.opening import open_jobs
-from broker.jobs.record import JobStore
+from broker.jobs.store import JobStore
 from gates.errors import GatebusError
 from gates.settings import Settings
 from gates.store import Store, open_store

@@ -14,8 +14,9 @@ import pytest
 from job_world import LEASE, World, job, offer, until
 from redis_server import RedisServer
 
-from broker.jobs.record import Job, JobStore, Limits
+from broker.jobs.record import Job, Limits
 from broker.jobs.redis import RedisJobs
+from broker.jobs.store import JobStore
 from gates.connection import Connection
 from gates.errors import Conflict, GatebusError, JobEnded, StoreUnavailable
 from gates.keys import Keys

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from job_world import LEASE, World, job, offer, submitted, until
 
-from broker.jobs.record import Failure, Input, JobStore, Limits, Output, Place, Reason
+from broker.jobs.record import Failure, Input, Limits, Output, Place, Reason
+from broker.jobs.store import JobStore
 from gates.errors import (
     BlobNotFound,
     Conflict,

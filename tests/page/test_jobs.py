@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from redis_server import RedisServer
 
-from broker.jobs.record import Failure, Job, JobStore, Limits, Offer, Output, Reason
+from broker.jobs.record import Failure, Job, Limits, Offer, Output, Reason
 from broker.jobs.redis import open_redis_jobs
+from broker.jobs.store import JobStore
 from gates import codec
 from gates.instances.record import Instance
 from gates.settings import Settings, Token
