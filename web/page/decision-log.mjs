@@ -4,6 +4,7 @@ import { Undoing, addStylesheet, el } from "../comfyui/lib/dom.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { download } from "./bus-words.mjs";
 import { COLUMNS, DecisionRow } from "./decision-row.mjs";
+import { routeAgain } from "./route-again.mjs";
 import { content } from "./texts/content.mjs";
 import { decisions } from "./texts/decisions.mjs";
 
@@ -154,9 +155,22 @@ class DecisionLog {
 
   /** @param {any} row @param {any} page @returns {DecisionRow} */
   #shown(row, page) {
-    const shown = this.#rows.get(row.id) ?? new DecisionRow(this.context.api);
+    const shown = this.#rows.get(row.id) ?? new DecisionRow(this.context.api, (gate) => void this.#again(gate));
     shown.show(row, page.images_since);
     return shown;
+  }
+
+  /** Has a run go on from a gate of the log, by a route that the person chooses. @param {string} id */
+  async #again(id) {
+    const { api, feed, toast, go } = this.context;
+    try {
+      const gate = await api.gate(id);
+      feed.take(gate);
+      const fresh = await routeAgain(this.context, gate);
+      if (fresh) go(`#/gates/${fresh.id}`);
+    } catch (error) {
+      toast("error", t("run.notAgain"), /** @type {Error} */ (error).message);
+    }
   }
 
   /** @param {string} what @param {string} detail */

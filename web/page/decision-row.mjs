@@ -14,6 +14,8 @@ const OUTCOMES = {
   applied: "applied",
   "taken back": "takenBack",
   "nobody waited": "nobody",
+  dismissed: "dismissed",
+  "run again": "madeAgain",
   interrupted: "interrupted",
   error: "error",
   shutdown: "shutdown",
@@ -23,9 +25,10 @@ export class DecisionRow {
   /** @type {Record<string, HTMLElement>} */
   #cells = {};
 
-  /** @param {Api} api */
-  constructor(api) {
+  /** @param {Api} api @param {(gate: string) => void} again has a run go on from that gate once more */
+  constructor(api, again) {
     this.api = api;
+    this.again = again;
     this.thumbnail = new Thumbnail(api);
     for (const name of COLUMNS) this.#cells[name] = el("td", { class: `gl-${name}`, role: "cell" });
     this.#cells.picture.append(this.thumbnail.element);
@@ -47,7 +50,11 @@ export class DecisionRow {
     this.#text("where", row.where);
     const outcome = OUTCOMES[row.outcome];
     const shown = el("span", { class: "gl-state", "data-outcome": outcome ?? "other" }, outcome ? t(`decisions.${outcome}`) : row.outcome);
-    this.#cells.outcome.replaceChildren(shown);
+    const again = () => this.again(row.gate);
+    // Of a gate that lives it is known on its own screen whether it may.
+    const offered = kept && row.kind === "route" && row.ended && row.outcome !== "taken back";
+    const button = offered && el("button", { type: "button", class: "gp-button gl-again", title: t("run.anotherHint"), onclick: again }, t("run.another"));
+    this.#cells.outcome.replaceChildren(shown, ...(button ? [button] : []));
   }
 
   /** @param {string} name @param {string} text @param {...(string | undefined | false)} below */

@@ -1,12 +1,14 @@
 /** The lower part of the gate's screen: its state said plainly, the note, the routes, a text that goes with them. */
 import { el } from "../comfyui/lib/dom.mjs";
 import { GateRoutes } from "../comfyui/lib/gate-routes.mjs";
+import { canTakeBack, leadOf } from "../comfyui/lib/gate-run.mjs";
 import { ageText, countdownText, isOpen, outcomeText } from "../comfyui/lib/gate-state.mjs";
 import { t } from "../comfyui/lib/i18n.mjs";
+import { RunPart } from "./gate-screen-run.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
 /** @typedef {import("./held.mjs").Held} Held */
-/** @typedef {{choose: (route: number) => void, stop: () => void, undo: () => void, takeBack: () => void, typed: (text: string) => void, left: () => void}} Deeds */
+/** @typedef {{choose: (route: number) => void, stop: () => void, undo: () => void, takeBack: () => void, run: import("./gate-screen-run.mjs").Deeds, typed: (text: string) => void, left: () => void}} Deeds */
 
 /** Characters of a decision's text. */
 const TEXT = 16_384;
@@ -21,6 +23,7 @@ export class Foot {
     this.time = el("span", { class: "gs-time", role: "timer" });
     this.undo = el("button", { type: "button", class: "gs-tool", "aria-keyshortcuts": "U", onclick: deeds.undo }, t("held.undo"));
     this.takeBack = el("button", { type: "button", class: "gs-tool", onclick: deeds.takeBack }, t("held.takeBack"));
+    this.run = new RunPart(context, deeds.run);
     this.note = el("p", { class: "gs-note" });
     this.text = el("textarea", {
       class: "gs-text",
@@ -40,6 +43,7 @@ export class Foot {
       "footer",
       { class: "gs-foot" },
       el("div", { class: "gs-status" }, this.state, this.time, this.undo, this.takeBack),
+      this.run.element,
       this.note,
       this.routes.element,
       el("div", { class: "gs-with-text" }, this.text, this.stop),
@@ -61,7 +65,8 @@ export class Foot {
     const words = this.#words(gate, held, open);
     if (this.state.textContent !== words) this.state.textContent = words;
     this.undo.hidden = held?.state !== "held";
-    this.takeBack.hidden = gate.status !== "decided" || gate.decision?.kind === "expire";
+    this.takeBack.hidden = !canTakeBack(gate, leadOf(gate, this.context.feed));
+    this.run.show(gate);
     if (this.note.textContent !== gate.note) this.note.textContent = gate.note;
     this.note.hidden = !gate.note;
     this.routes.show({
@@ -97,7 +102,8 @@ export class Foot {
     if (attempt?.state === "refused") return t("gate.failed", { reason: attempt.reason });
     if (open) return (gate.status === "waiting" ? "" : t(`screen.${gate.status}`)) + connection;
     const outcome = outcomeText(gate) || gate.status;
-    if (gate.status === "decided") return t("screen.pending", { outcome }) + connection;
+    // Of one that parked, what comes next is told beside it.
+    if (gate.status === "decided") return (gate.parked ? outcome : t("screen.pending", { outcome })) + connection;
     return gate.status === "applied" ? t("screen.carriedOut", { outcome }) : outcome;
   }
 }

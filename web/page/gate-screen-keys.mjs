@@ -14,7 +14,7 @@ const STEP = 80;
 export function keysOf() {
   /** @type {[string, string][]} */
   const keys = [
-    ["1 … 9, 0", "route"], ["U", "undo"], ["N", "next"], ["← →, J K", "step"], [", .", "frame"], ["Space", "zoom"],
+    ["1 … 9, 0", "route"], ["U", "undo"], ["R", "again"], ["N", "next"], ["← →, J K", "step"], [", .", "frame"], ["Space", "zoom"],
     ["+ −", "zoomBy"], ["Shift + ← ↑ → ↓", "move"], ["C", "compare"], ["B", "blink"], ["M", "mask"], ["O", "overlay"],
     ["P", "pixels"], ["T", "text"], ["I", "facts"], ["F", "full"], ["Esc", "back"],
   ];
@@ -36,7 +36,7 @@ export class Keys {
     this.once = {
       " ": () => look.toggle(), m: () => screen.paint(), o: () => screen.mask(!screen.masked, screen.opacity), c: () => tools.cycle(),
       p: () => tools.setPixels(!look.pixels), t: () => this.#text(), i: () => screen.toggleFacts(), f: () => screen.fullScreen(),
-      n: () => screen.onward(), u: () => screen.bar.undo(), Escape: () => this.#escape(),
+      n: () => screen.onward(), u: () => screen.bar.undo(), r: () => screen.run.another(), Escape: () => this.#escape(),
     };
     /** @type {Record<string, [number, number]>} */
     this.moves = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };

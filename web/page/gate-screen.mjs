@@ -11,6 +11,8 @@ import { keysOf, Keys } from "./gate-screen-keys.mjs";
 import { Look } from "./gate-screen-look.mjs";
 import { clearMask, paintMask } from "./gate-screen-painting.mjs";
 import { Pictures } from "./gate-screen-pictures.mjs";
+import { keepHeldOver } from "./gate-screen-place.mjs";
+import { runDeeds } from "./gate-screen-run.mjs";
 import { Strip } from "./gate-screen-strip.mjs";
 import { Tools } from "./gate-screen-tools.mjs";
 import { Walk } from "./gate-screen-walk.mjs";
@@ -69,12 +71,14 @@ export class GateScreen {
       mask: (shown, opacity) => this.mask(shown, opacity),
       fullScreen: () => void this.fullScreen(),
     });
+    this.run = runDeeds(context, () => this.gate, (gate) => this.#go(gate));
     this.strip = new Strip(api, (frame) => this.toFrame(frame));
     this.foot = new Foot(context, {
       choose: (route) => this.choose(route),
       stop: () => void this.stop(),
       undo: () => this.bar.undo(this.id),
       takeBack: () => void this.takeBack(),
+      run: this.run,
       typed: (text) => this.drafts.set(this.id, text),
       left: () => this.look.stage.element.focus({ preventScroll: true }),
     });
@@ -101,16 +105,7 @@ export class GateScreen {
     // A click's focus goes back to the image, so that the space bar does not press the button again.
     listen(this.element, "click", (event) => event.detail && event.target.closest("button") && !event.target.closest(".gs-facts") && this.look.stage.element.focus({ preventScroll: true }));
     this.#undoing.add(everySecond(() => this.foot.tick(this.gate)));
-    // What is held is shown over the image's lower edge, not over the buttons.
-    const { style } = document.documentElement;
-    const places = ["--gb-held-bottom", "--gb-held-middle", "--gb-held-room"];
-    const sizing = new ResizeObserver(() => {
-      const { left, bottom, width } = this.look.element.getBoundingClientRect();
-      [window.innerHeight - bottom + 8, left + width / 2, width].forEach((value, at) => style.setProperty(places[at], `${value}px`));
-    });
-    for (const part of [this.look.element, this.foot.element]) sizing.observe(part);
-    this.#undoing.add(() => sizing.disconnect());
-    this.#undoing.add(() => places.forEach((place) => style.removeProperty(place)));
+    this.#undoing.add(keepHeldOver(this.look.element, this.foot.element));
     context.help(keysOf());
     this.#arrive();
     // As soon as it is on the page.
@@ -145,6 +140,7 @@ export class GateScreen {
     this.#undoing.run();
     this.look.remove();
     this.strip.remove();
+    this.foot.run.remove();
     pictures?.want([]);
   }
 

@@ -114,7 +114,8 @@ export class Card {
     const { gate } = this;
     if (!gate) return;
     const now = this.now();
-    const parts = [t("inbox.age", { age: ageText(gate, now) }), countdownText(gate, now)];
+    const age = { age: ageText(gate, now) };
+    const parts = [gate.status === "parked" ? t("run.parkedFor", age) : t("inbox.age", age), countdownText(gate, now)];
     const text = isOpen(gate) ? parts.filter(Boolean).join(" · ") : outcomeText(gate);
     if (this.time.textContent !== text) this.time.textContent = text;
     this.element.classList.toggle("gi-urgent", Boolean(gate.deadline) && gate.deadline - now < 60_000);
@@ -162,7 +163,7 @@ export class Card {
       el("span", { class: `gi-mark ${kind}`, title, role: "img", "aria-label": title }, text);
     return [
       gate.status === "orphaned" && mark(t("inbox.orphaned"), t("gate.orphaned"), "gi-warn"),
-      gate.status === "parked" && mark(t("inbox.parked"), t("inbox.parkedDetail"), "gi-warn"),
+      gate.status === "parked" && mark(t("inbox.parked"), t("inbox.parkedDetail"), "gi-parked"),
       gate.mask && mark(t("inbox.mask"), t("inbox.maskDetail")),
       gate.batch > 1 && mark(`×${gate.batch}`, sizeText(gate)),
     ].filter(Boolean);

@@ -14,6 +14,7 @@ import { fieldsInUse, filterOf, placeOfFilter } from "./inbox-filter.mjs";
 import { InboxGrid } from "./inbox-grid.mjs";
 import { InboxHand } from "./inbox-hand.mjs";
 import { Order } from "./inbox-order.mjs";
+import { RunsBar } from "./inbox-runs.mjs";
 import { SelectedBar } from "./inbox-selected.mjs";
 import { inbox as texts } from "./texts/inbox.mjs";
 
@@ -73,7 +74,8 @@ class InboxView {
     this.pill = el("button", { type: "button", class: "gi-pill", hidden: true, onclick: () => this.#showFresh() });
     this.empty = el("div", { class: "gi-empty" });
     const stage = el("div", { class: "gi-stage" }, this.grid.element, this.pill, this.empty);
-    this.element = el("div", { class: "gi-inbox" }, this.bar.element, stage, this.selected.element);
+    this.runs = new RunsBar(context);
+    this.element = el("div", { class: "gi-inbox" }, this.bar.element, this.runs.element, stage, this.selected.element);
     this.hand = new InboxHand(this.grid.element, this.selection, this.#undoing);
     this.#listen();
     context.help([
@@ -125,6 +127,7 @@ class InboxView {
   remove() {
     this.#undoing.run();
     this.bar.remove();
+    this.runs.remove();
     this.selected.remove();
     this.grid.remove();
   }

@@ -128,6 +128,25 @@ export class Api {
   }
 
   /**
+   * Parks a gate whose process is gone.
+   * @param {string} id
+   * @param {string} [by] who parks it
+   */
+  park(id, by = "") {
+    return this.call("POST", `/gatebus/gates/${enc(id)}/park`, { json: { by } });
+  }
+
+  /**
+   * Has a run go on from a decided gate once more; a repeat with the same decision id is harmless.
+   * @param {string} id
+   * @param {{route?: number, text?: string, by?: string, decision_id?: string}} [more] what is left out is as it was decided
+   * @returns {Promise<any>} the new gate
+   */
+  again(id, more = {}) {
+    return this.call("POST", `/gatebus/gates/${enc(id)}/again`, { json: more });
+  }
+
+  /**
    * Sets (a PNG, white = painted) or clears (null) the mask painted at the gate.
    * @param {string} id
    * @param {Blob | null} png

@@ -2,6 +2,8 @@
 import { duration, t } from "./i18n.mjs";
 
 export const MAX_ROUTES = 10;
+/** Outcome of a gate whose route was not carried out -> its text. @type {Record<string, string>} */
+const UNCARRIED = { dismissed: "dismissed", "run again": "madeAgain" };
 const OPEN = new Set(["waiting", "orphaned", "parked"]);
 
 /** Whether somebody may still decide. @param {any} gate */
@@ -75,8 +77,9 @@ export function outcomeText(gate, labels = gate.labels) {
     return gate.ended ? t("gate.ended") : "";
   }
   const text = decidedText(decision, labels);
-  // Decided, but its run had ended.
-  return gate.status === "cancelled" && decision.kind === "route" ? t("gate.undone", { decided: text }) : text;
+  if (gate.status !== "cancelled" || decision.kind !== "route") return text;
+  // Decided, but its run had ended or failed.
+  return t(`gate.${UNCARRIED[gate.outcome] ?? "undone"}`, { decided: text });
 }
 
 /** @param {any} decision @param {string[]} labels */

@@ -6,7 +6,10 @@
  */
 import { everySecond } from "./clock.mjs";
 import { el, Undoing } from "./dom.mjs";
+import { again } from "./gate-again.mjs";
 import { GatePicture } from "./gate-picture.mjs";
+import { canRunAgain, leadOf } from "./gate-run.mjs";
+import { RunLine } from "./gate-run-line.mjs";
 import { GateRoutes } from "./gate-routes.mjs";
 import { ageText, countdownText, isOpen, outcomeText, sizeText } from "./gate-state.mjs";
 import { t } from "./i18n.mjs";
@@ -39,6 +42,10 @@ export class GateView {
   /** @type {any[]} the gates to show, open ones first in their order */
   #gates = [];
   #current = "";
+  /** The id of the gate that the person has paged to, "" for none. */
+  #paged = "";
+  /** The id of the decided gate that is to run again by the route that is chosen next, "" for none. */
+  #armed = "";
   #since = 0;
   #visible = false;
   #busy = false;
@@ -58,6 +65,7 @@ export class GateView {
     const step = (/** @type {number} */ by, /** @type {string} */ name, /** @type {string} */ sign) =>
       tool({ "aria-label": name, title: name, onclick: () => this.#page(by) }, sign);
     this.pager = el("span", { class: "gatebus-pager" }, step(-1, t("gate.previous"), "‹"), this.counter, step(1, t("gate.next"), "›"));
+    this.run = new RunLine(surroundings);
     this.note = el("p", { class: "gatebus-note" });
     this.problem = el("div", { class: "gatebus-problem", role: "alert" });
     this.edit = editMask && tool({ title: t("gate.editMaskHint"), onclick: () => this.#mask(editMask) }, t("gate.editMask"));
@@ -71,6 +79,7 @@ export class GateView {
         { class: "gatebus-inner" },
         el("div", { class: "gatebus-head" }, this.state, this.time, this.place, this.pager),
         this.picture.element,
+        this.run.element,
         this.note,
         this.problem,
         this.routes.element,
@@ -86,6 +95,7 @@ export class GateView {
       ),
     );
     this.#undoing.listen(decisions, "change", (event) => event.detail === this.#current && this.#draw());
+    this.#undoing.listen(this.element, "keydown", (event) => event.key === "Escape" && this.#armed && this.arm());
     this.#undoing.listen(feed, "connection", () => this.#draw());
     const seen = new IntersectionObserver((entries) => {
       this.#visible = entries[entries.length - 1].isIntersecting;
@@ -111,7 +121,7 @@ export class GateView {
     const before = this.gate;
     this.#gates = gates;
     const kept = this.gate;
-    const next = gates.find(isOpen);
+    const next = kept?.id === this.#paged ? undefined : gates.find(isOpen);
     if (!kept || (!isOpen(kept) && next)) {
       const last = next ?? gates[gates.length - 1];
       if (last && last.id !== this.#current && before) this.#since = performance.now();
@@ -125,16 +135,37 @@ export class GateView {
     this.#draw();
   }
 
+  /** Has the next route that is chosen run on from the decided gate that is shown; called again, no more. @returns {boolean} whether it can */
+  arm() {
+    const { gate } = this;
+    if (!gate || !canRunAgain(gate, leadOf(gate, this.surroundings.feed))) return false;
+    this.#armed = this.#armed ? "" : gate.id;
+    this.#draw();
+    return true;
+  }
+
   /** Decides the gate that is shown, if it can be. @param {number} route @returns {boolean} whether there was one */
   choose(route) {
     const { gate } = this;
-    if (!gate || !isOpen(gate) || route < 1 || route > gate.routes) return false;
+    if (!gate || route < 1 || route > gate.routes) return false;
+    if (this.#isArmed(gate)) {
+      this.#armed = "";
+      void this.#run(() => again(this.surroundings, gate, route), t("run.notAgain")).then(() => this.#draw());
+      return true;
+    }
+    if (!isOpen(gate)) return false;
+    this.#paged = "";
     if (performance.now() - this.#since >= SETTLE) void this.surroundings.decisions.route(gate, route);
     return true;
   }
 
   remove() {
     this.#undoing.run();
+  }
+
+  /** @param {any} gate */
+  #isArmed(gate) {
+    return !!gate && this.#armed === gate.id && !isOpen(gate);
   }
 
   #stop() {
@@ -145,7 +176,7 @@ export class GateView {
   /** @param {number} by */
   #page(by) {
     const at = this.#gates.findIndex((gate) => gate.id === this.#current);
-    this.#current = this.#gates[(at + by + this.#gates.length) % this.#gates.length].id;
+    this.#current = this.#paged = this.#gates[(at + by + this.#gates.length) % this.#gates.length].id;
     this.#since = 0;
     this.#draw();
   }
@@ -161,7 +192,7 @@ export class GateView {
     this.surroundings.feed.take(await this.surroundings.api.setGateMask(gate.id, null));
   }
 
-  /** @param {() => Promise<void>} step @param {string} [summary] of what failed */
+  /** @param {() => Promise<unknown>} step @param {string} [summary] of what failed */
   async #run(step, summary = t("gate.refused")) {
     if (this.#busy) return;
     this.#busy = true;
@@ -185,14 +216,16 @@ export class GateView {
     const names = this.#labels(gate);
     this.element.dataset.state = gate ? (open ? "open" : "ended") : "idle";
     this.element.dataset.gate = gate?.id ?? "";
+    const armed = this.#isArmed(gate);
     this.picture.show(gate);
+    this.run.show(gate);
     this.#head(gate, sending, names);
     this.note.textContent = (open && gate.note) || "";
     this.#showProblem(gate, attempt);
     this.routes.show({
-      count: gate && (open || !routes) ? gate.routes : (routes?.() ?? 0),
+      count: gate && (open || armed || !routes) ? gate.routes : (routes?.() ?? 0),
       labels: names,
-      open: open && !sending,
+      open: (open && !sending) || armed,
       chosen: gate?.decision?.route ?? attempt?.route ?? 0,
       gateId: gate?.id ?? "",
     });
@@ -204,15 +237,16 @@ export class GateView {
 
   /** @param {any} gate @param {boolean} sending @param {string[]} names */
   #head(gate, sending, names) {
-    const open = this.#gates.filter(isOpen);
-    this.pager.hidden = open.length < 2;
-    this.counter.textContent = t("gate.pager", { number: open.indexOf(gate) + 1, count: open.length });
+    this.pager.hidden = this.#gates.length < 2;
+    this.counter.textContent = t("gate.pager", { number: this.#gates.indexOf(gate) + 1, count: this.#gates.length });
     this.place.textContent = [gate?.instance, gate && sizeText(gate)].filter(Boolean).join(" · ");
     let text = "";
     if (!gate) text = t("gate.idle");
+    else if (this.#isArmed(gate)) text = t("run.armed");
     else if (sending) text = t("gate.sending");
     else if (!isOpen(gate)) text = outcomeText(gate, names);
     else if (gate.status === "orphaned") text = t("gate.orphaned");
+    else if (gate.status === "parked") text = t("run.parked");
     if (this.state.textContent !== text) this.state.textContent = text;
     this.#time();
   }
@@ -222,7 +256,8 @@ export class GateView {
     const { gate } = this;
     const now = this.surroundings.feed.now();
     const open = gate && isOpen(gate) && this.surroundings.decisions.of(gate.id)?.state !== "sending";
-    const parts = open ? [t("gate.waiting", { age: ageText(gate, now) }), countdownText(gate, now, this.#labels(gate))] : [];
+    const age = open && { age: ageText(gate, now) };
+    const parts = open ? [gate.status === "parked" ? t("run.parkedFor", age) : t("gate.waiting", age), countdownText(gate, now, this.#labels(gate))] : [];
     this.time.textContent = parts.filter(Boolean).join(" · ");
   }
 

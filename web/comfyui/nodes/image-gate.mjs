@@ -1,10 +1,12 @@
 /** The Image Gate in its node: outputs that follow the routes, and the gates that wait at it. */
 import { api as comfyApi, isOnlySelected, nodes, rootGraph, toast, workflowId } from "../comfy.mjs";
 import { Undoing } from "../lib/dom.mjs";
+import { isUnderWay } from "../lib/gate-run.mjs";
 import { belongs, byAge, withLabel } from "../lib/gate-state.mjs";
 import { GateView } from "../lib/gate-view.mjs";
 import { t } from "../lib/i18n.mjs";
 import { editMask } from "./lazy.mjs";
+import { findPast } from "./past-gates.mjs";
 import { labelsOfNode, matchOutputs, routesOf, widgetOf } from "./outputs.mjs";
 import { runFromHere } from "./run-from-here.mjs";
 
@@ -26,6 +28,7 @@ let due = false;
  */
 export function setupImageGate(node, { api, feed, decisions }) {
   const undoing = new Undoing();
+  /** @type {GateView} */
   const view = new GateView({
     api,
     feed,
@@ -34,7 +37,7 @@ export function setupImageGate(node, { api, feed, decisions }) {
     labels: () => labelsOfNode(node),
     rename: (route, label) => rename(node, route, label),
     editMask: (gate) => editMask(gate, api),
-    actions: [{ name: t("gate.runFromHere"), hint: t("gate.runFromHereHint"), run: () => runFromHere(node) }],
+    actions: [{ name: t("run.fromHere"), hint: t("run.fromHereHint"), run: async () => void (view.arm() || (await runFromHere(node))) }],
     fail: (summary, detail) => toast("error", summary, detail),
   });
   undoing.add(() => view.remove());
@@ -89,6 +92,7 @@ export function showSoon(feed) {
 function show(feed) {
   const workflow = workflowId();
   const clientId = comfyApi.clientId ?? "";
+  void findPast(feed, workflow);
   const mine = (/** @type {any} */ gate) => (gate.workflow_id ? gate.workflow_id === workflow : gate.client_id === clientId);
   const live = [...feed.gates.values()].filter(mine).sort(byAge);
   const ended = [...feed.ended.values()].filter(mine).sort((one, other) => one.ended - other.ended);
@@ -101,8 +105,10 @@ function show(feed) {
     const place = { workflowId: workflow, clientId, executionIds: places.get(node) ?? [] };
     const own = (/** @type {any} */ gate) => belongs(gate, place);
     const waiting = live.filter(own);
-    // The last that ended stays, with who decided, until the next one waits.
-    view.show(waiting.length ? waiting : ended.filter(own).slice(-1));
+    const past = ended.filter(own);
+    // What runs on is seen beside what waits; else the last that ended stays, with who decided, until the next one waits.
+    const shown = [...waiting, ...past.filter(isUnderWay)];
+    view.show(shown.length ? shown : past.slice(-1));
   }
 }
 

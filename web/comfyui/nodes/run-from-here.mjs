@@ -15,7 +15,7 @@ export async function runFromHere(node) {
   const prompt = await flatten();
   const outputs = [...behind(prompt.output, ids)].filter((id) => isOutputClass(prompt.output[id].class_type));
   if (!outputs.length) {
-    toast("info", t("gate.nothingBehind"), t("gate.nothingBehindDetail"));
+    toast("info", t("run.nothingBehind"), t("run.nothingBehindDetail"));
     return;
   }
   const earlier = await lastRun(ids);
@@ -23,7 +23,7 @@ export async function runFromHere(node) {
   const { node_errors: errors } = await submit(prompt, outputs);
   const refused = Object.values(errors ?? {}).flatMap((/** @type {any} */ entry) => entry.errors ?? []);
   if (refused.length) toast("error", t("gate.refused"), refused.map((error) => error.details || error.message).join("\n"));
-  else toast("success", t("gate.queued"));
+  else toast("success", t("run.queued"));
 }
 
 /**

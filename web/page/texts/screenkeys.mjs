@@ -5,6 +5,7 @@ export const screenkeys = {
   en: {
     route: "take that route (0 is 10)",
     undo: "undo what is held, or take back what was sent",
+    again: "run again from a decided gate, by any route",
     next: "next gate that waits",
     step: "previous and next gate",
     frame: "previous and next image of the batch",
@@ -24,6 +25,7 @@ export const screenkeys = {
   zh: {
     route: "选择该路线(0 为 10)",
     undo: "撤销暂缓的决定,或收回已发送的决定",
+    again: "从已决定的关口再次运行,可选任意路线",
     next: "下一个等待的关口",
     step: "上一个和下一个关口",
     frame: "批次中的上一张和下一张",
@@ -43,6 +45,7 @@ export const screenkeys = {
   ja: {
     route: "そのルートを選ぶ(0 は 10)",
     undo: "保留中の決定を元に戻す、または送信済みを取り消す",
+    again: "決定済みのゲートから、任意のルートでもう一度実行",
     next: "次の待機中ゲート",
     step: "前後のゲート",
     frame: "バッチの前後の画像",
@@ -62,6 +65,7 @@ export const screenkeys = {
   de: {
     route: "diesen Weg nehmen (0 ist 10)",
     undo: "Zurückgehaltenes rückgängig machen oder Gesendetes zurücknehmen",
+    again: "ab einem entschiedenen Tor noch einmal ausführen, auf irgendeinem Weg",
     next: "nächstes wartendes Tor",
     step: "voriges und nächstes Tor",
     frame: "voriges und nächstes Bild des Stapels",
