@@ -11,7 +11,8 @@ import { ApiError, decisionId } from "./api.mjs";
  * @typedef {object} Choice
  * @property {"route" | "cancel"} kind
  * @property {number} route 0 for a cancel
- * @property {string} [text] that goes with it
+ * @property {string} [text] that goes with it; left out, a text that is asked about goes on as it is
+ * @property {number[]} [chosen] the images of the batch that go on, from 0; left out: all
  * @property {string} id the decision's
  *
  * @typedef {Choice & {state: "sending" | "unknown" | "refused" | "late", reason: string, tries: number}} Attempt
@@ -52,14 +53,14 @@ export class Decisions extends EventTarget {
     return this.#attempts.get(gateId);
   }
 
-  /** @param {any} gate @param {number} route */
-  route(gate, route) {
-    return this.#begin(gate.id, "route", route);
+  /** @param {any} gate @param {number} route @param {{text?: string, chosen?: number[]}} [more] */
+  route(gate, route, more = {}) {
+    return this.#begin(gate.id, { kind: "route", route, ...more });
   }
 
   /** Stops the run that waits there. @param {any} gate */
   cancel(gate) {
-    return this.#begin(gate.id, "cancel", 0);
+    return this.#begin(gate.id, { kind: "cancel", route: 0 });
   }
 
   /**
@@ -67,10 +68,10 @@ export class Decisions extends EventTarget {
    * @param {string} gateId
    * @param {Choice} choice
    */
-  async send(gateId, { kind, route, text, id }) {
+  async send(gateId, { kind, route, text, chosen, id }) {
     const known = this.#attempts.get(gateId);
     if (known?.state === "sending") return;
-    await this.#send(gateId, known?.id === id ? known : { kind, route, text, id, state: "sending", reason: "", tries: 0 });
+    await this.#send(gateId, known?.id === id ? known : { kind, route, text, chosen, id, state: "sending", reason: "", tries: 0 });
   }
 
   /** Sends what was tried once more, as the same decision. @param {string} gateId */
@@ -84,15 +85,11 @@ export class Decisions extends EventTarget {
     if (this.#attempts.get(gateId)?.state !== "sending") this.#settle(gateId);
   }
 
-  /**
-   * @param {string} gateId
-   * @param {"route" | "cancel"} kind
-   * @param {number} route
-   */
-  async #begin(gateId, kind, route) {
+  /** @param {string} gateId @param {Omit<Choice, "id">} choice */
+  async #begin(gateId, choice) {
     const known = this.#attempts.get(gateId);
-    const same = known?.state === "unknown" && known.kind === kind && known.route === route;
-    await this.send(gateId, same ? known : { kind, route, id: decisionId() });
+    const same = known?.state === "unknown" && saying(known) === saying(choice);
+    await this.send(gateId, same ? known : { ...choice, id: decisionId() });
   }
 
   /** @param {string} gateId @param {Attempt} attempt */
@@ -102,8 +99,9 @@ export class Decisions extends EventTarget {
     this.#changed(gateId);
     const more = { by: this.name(), decision_id: attempt.id };
     try {
-      const { kind, route, text } = attempt;
-      const routed = text ? { ...more, text } : more;
+      const { kind, route, text, chosen } = attempt;
+      // Undefined ones are left out of what is sent.
+      const routed = { ...more, text, chosen };
       const gate = await (kind === "route" ? this.api.route(gateId, route, routed) : this.api.cancel(gateId, more));
       this.#settle(gateId);
       this.feed.take(gate);
@@ -141,4 +139,9 @@ export class Decisions extends EventTarget {
   #changed(gateId) {
     this.dispatchEvent(new CustomEvent("change", { detail: gateId }));
   }
+}
+
+/** What a choice says, whatever its id. @param {Omit<Choice, "id">} choice */
+function saying({ kind, route, text, chosen }) {
+  return JSON.stringify([kind, route, text, chosen]);
 }

@@ -1,11 +1,13 @@
 /**
  * A gate's image(s) with the painted mask over them, as large as the place allows. Free of ComfyUI.
  *
- * One image is its preview. A batch is its preview until it is stored, then a grid of its first
- * images' thumbnails.
+ * One image is its preview. A batch is its preview until it is stored, then a grid of thumbnails: of
+ * its first images, or of all of them where they can be ticked.
  */
 import { el } from "./dom.mjs";
+import { isBatch } from "./gate-answers.mjs";
 import { columnsFor } from "./gate-state.mjs";
+import { Ticks } from "./gate-ticks.mjs";
 import { t } from "./i18n.mjs";
 import { loadBlob, showImage } from "./images.mjs";
 
@@ -13,6 +15,8 @@ import { loadBlob, showImage } from "./images.mjs";
 
 /** Images of a batch that are shown. */
 const FRAMES = 16;
+/** Pixels of an image that can be ticked, at least; more of them are scrolled to. */
+const LEAST = 72;
 /** The mask's colour, red, green, blue, and how much it covers (0 to 255). */
 const TINT = [255, 64, 64, 150];
 
@@ -28,20 +32,27 @@ export class GatePicture {
 
   /**
    * @param {Api} api
-   * @param {(gate: any, frame: number) => void} [zoom] a click on an image
+   * @param {(gate: any, frame: number) => void} [zoom] a double click on an image
+   * @param {import("./gate-ticks.mjs").Deeds} [ticking] where images of a batch can be ticked
    */
-  constructor(api, zoom) {
+  constructor(api, zoom, ticking) {
     this.api = api;
     this.zoom = zoom;
     this.element = el("div", { class: "gatebus-picture" });
+    this.ticks = ticking && new Ticks(this.element, { ...ticking, open: (frame) => zoom?.(this.gate, frame) });
     /** @type {any} */
     this.gate = null;
     this.resized = new ResizeObserver(() => this.#arrange());
     this.resized.observe(this.element);
   }
 
-  /** Shows that gate's, or nothing. @param {any} gate */
-  show(gate) {
+  /**
+   * Shows that gate's, or nothing.
+   * @param {any} gate
+   * @param {boolean} [open] whether images may be ticked
+   * @param {number[]} [ticked] those that are
+   */
+  show(gate, open = false, ticked = []) {
     this.gate = gate;
     const grid = !!gate?.layout && gate.batch > 1;
     const shown = gate ? `${gate.id} ${gate.fence} ${grid}` : "";
@@ -53,8 +64,11 @@ export class GatePicture {
       if (!gate) this.element.replaceChildren();
       else if (grid) this.#grid(gate);
       else this.#single(gate);
+      this.element.classList.toggle("gatebus-ticking", grid && !!this.ticks && isBatch(gate));
+      this.ticks?.take(gate, grid ? /** @type {any[]} */ ([...this.element.children]) : []);
       this.#arrange();
     }
+    this.ticks?.show(gate, open, ticked);
     void this.#showMask(gate);
   }
 
@@ -76,14 +90,16 @@ export class GatePicture {
 
   /** @param {any} gate */
   #grid(gate) {
-    this.#frames = Math.min(gate.batch, FRAMES);
+    this.#frames = this.ticks ? gate.batch : Math.min(gate.batch, FRAMES);
     this.#aspect = gate.width / gate.height;
     const rest = gate.batch - this.#frames;
     const cells = Array.from({ length: this.#frames }, (_, frame) => {
       const alt = t("gate.image", { number: frame + 1, count: gate.batch });
-      const img = /** @type {any} */ (el("img", { alt, draggable: "false" }));
+      const lazy = frame < FRAMES ? null : "lazy";
+      const img = /** @type {any} */ (el("img", { alt: this.ticks ? "" : alt, draggable: "false", loading: lazy }));
       img.addEventListener("error", () => this.#fail(img, alt));
       showImage(img, this.api.host, this.api.gateThumbnailUrl(gate, frame), this.#abort.signal);
+      if (this.ticks) return this.ticks.cell(gate, frame, img);
       const last = rest > 0 && frame === this.#frames - 1;
       return this.#cell(gate, frame, img, last && el("span", { class: "gatebus-more" }, t("gate.more", { count: rest })));
     });
@@ -108,9 +124,16 @@ export class GatePicture {
 
   #arrange() {
     const { clientWidth: width, clientHeight: height } = this.element;
-    const columns = this.#frames > 1 && width && height ? columnsFor(this.#frames, width, height, this.#aspect) : 1;
-    const rows = Math.ceil(this.#frames / columns);
-    this.element.style.gridTemplate = `repeat(${rows}, minmax(0, 1fr)) / repeat(${columns}, minmax(0, 1fr))`;
+    let columns = this.#frames > 1 && width && height ? columnsFor(this.#frames, width, height, this.#aspect) : 1;
+    let rows = Math.ceil(this.#frames / columns);
+    let least = "0";
+    if (this.ticks && this.#frames > 1 && Math.min(width / columns, height / rows) < LEAST) {
+      // They would be too small to see and to hit.
+      columns = Math.max(1, Math.floor(width / (LEAST * Math.max(1, Math.min(2, this.#aspect)))));
+      rows = Math.ceil(this.#frames / columns);
+      least = `${Math.round(Math.max(LEAST, Math.min(2 * LEAST, width / columns / this.#aspect)))}px`;
+    }
+    this.element.style.gridTemplate = `repeat(${rows}, minmax(${least}, 1fr)) / repeat(${columns}, minmax(0, 1fr))`;
   }
 
   /** @param {any} gate */

@@ -10,6 +10,7 @@ import { t } from "./i18n.mjs";
  * @property {boolean} open whether one may be chosen
  * @property {number} chosen the route that is decided or on its way, 0 for none
  * @property {string} gateId "" while none is shown
+ * @property {{sign: string, hint: string}} [only] of a gate that only lets pass: what its one button shows as its key, and says
  */
 
 /** Milliseconds between the two clicks of a double click. */
@@ -66,9 +67,9 @@ export class GateRoutes {
 
   /** @param {number} route */
   #button(route) {
-    const { labels, open, chosen } = this.#state;
+    const { labels, open, chosen, only } = this.#state;
     const name = routeName(route, labels);
-    const hints = [open && this.hint(name, keyOfRoute(route)), this.rename && t("gate.renameHint")];
+    const hints = [only ? only.hint : open && this.hint(name, keyOfRoute(route)), this.rename && t("gate.renameHint")];
     return el(
       "button",
       {
@@ -84,7 +85,7 @@ export class GateRoutes {
           if (event.key === "F2") this.edit(route);
         },
       },
-      el("span", { class: "gatebus-number", "aria-hidden": "true" }, String(route)),
+      el("span", { class: "gatebus-number", "aria-hidden": "true" }, only?.sign ?? String(route)),
       el("span", { class: "gatebus-name" }, name),
     );
   }
