@@ -4,12 +4,13 @@ import { Api } from "./lib/api.mjs";
 import { addStylesheet, isTyping } from "./lib/dom.mjs";
 import { Feed } from "./lib/feed.mjs";
 import { alertOfGates, askForNotifications, chime } from "./lib/gate-alerts.mjs";
+import { Answers } from "./lib/gate-answers.mjs";
 import { Decisions } from "./lib/gate-decisions.mjs";
-import { MAX_ROUTES, routeOfKey } from "./lib/gate-state.mjs";
+import { MAX_ROUTES } from "./lib/gate-state.mjs";
 import { register, setLanguage, t } from "./lib/i18n.mjs";
 import { startShared } from "./lib/one-stream.mjs";
 import { gate as gateTexts } from "./lib/texts/gate.mjs";
-import { selectedView, setupImageGate, showSoon } from "./nodes/image-gate.mjs";
+import { selectedView, setupImageGate, setupPlainGate, showSoon } from "./nodes/image-gate.mjs";
 import { loaded } from "./nodes/lazy.mjs";
 import { addTab, jump } from "./sidebar.mjs";
 
@@ -19,7 +20,8 @@ addStylesheet(asset("gate.css"));
 const api = new Api(host);
 const feed = new Feed(api);
 const decisions = new Decisions(api, feed, () => String(setting("name") ?? "").trim());
-const shared = { api, feed, decisions };
+const answers = new Answers();
+const shared = { api, feed, decisions, answers };
 
 /** Modules of nodes that are there in time for the first node. @type {{pool?: any, bus?: any}} */
 const modules = {};
@@ -52,10 +54,9 @@ const inDialog = () => document.querySelector('dialog[open], [aria-modal="true"]
 window.addEventListener(
   "keydown",
   (event) => {
-    const route = routeOfKey(event.key);
-    if (!route || event.ctrlKey || event.altKey || event.metaKey || event.repeat || event.isComposing) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || event.isComposing) return;
     if (setting("keys") === false || isTyping(event.composedPath()[0] ?? null) || inDialog()) return;
-    if (!selectedView()?.choose(route)) return;
+    if (!selectedView()?.press(event)) return;
     event.preventDefault();
     event.stopImmediatePropagation();
   },
@@ -116,7 +117,9 @@ app.registerExtension({
       id: `${PACK}.keys`,
       category: ["Gatebus", "Keys", "Routes"],
       name: "Keys 1 to 9 and 0 choose a route",
-      tooltip: "At the Image Gate that is selected, as long as nothing is being typed. 0 is route 10.",
+      tooltip:
+        "At the gate that is selected, as long as nothing is being typed. 0 is route 10. At an Image Chooser Gate they tick"
+        + " images, A ticks all, and Enter passes them.",
       type: "boolean",
       defaultValue: true,
     },
@@ -142,6 +145,11 @@ app.registerExtension({
     if (node.comfyClass === "ImageGate") {
       setupImageGate(node, shared);
       modules.bus?.setupBusPicker(node, api, feed);
+    } else if (node.comfyClass === "ImageChooserGate") {
+      setupPlainGate(node, shared, t("choice.idleBatch"));
+      modules.bus?.setupBusPicker(node, api, feed);
+    } else if (node.comfyClass === "TextGate") {
+      setupPlainGate(node, shared, t("choice.idleText"));
     } else if (node.comfyClass === "GridImagePool") {
       modules.pool?.setupImagePool(node, feed, api);
     }

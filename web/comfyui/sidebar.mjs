@@ -9,7 +9,7 @@ import { editMask } from "./nodes/lazy.mjs";
 
 /** @typedef {import("./lib/api.mjs").Api} Api */
 /** @typedef {import("./lib/feed.mjs").Feed} Feed */
-/** @typedef {import("./lib/gate-decisions.mjs").Decisions} Decisions */
+/** @typedef {import("./nodes/image-gate.mjs").Shared} Shared */
 
 const TAB = "gatebus-gates";
 /** Gates that the list shows; the oldest come first. */
@@ -21,7 +21,7 @@ const LINGER = 6000;
 
 /**
  * Adds the tab.
- * @param {{api: Api, feed: Feed, decisions: Decisions}} shared
+ * @param {Shared} shared
  */
 export function addTab(shared) {
   /** @type {List | null} */
@@ -67,7 +67,7 @@ class List {
   #undoing = new Undoing();
   #due = false;
 
-  /** @param {{api: Api, feed: Feed, decisions: Decisions}} shared */
+  /** @param {Shared} shared */
   constructor(shared) {
     this.shared = shared;
     this.problem = el("p", { role: "alert" });
@@ -130,9 +130,9 @@ class List {
 
   /** @param {any} gate @returns {Card} */
   #card(gate) {
-    const { api, feed, decisions } = this.shared;
+    const { api } = this.shared;
     const fail = (/** @type {string} */ summary, /** @type {string} */ detail) => toast("error", summary, detail);
-    const view = new GateView({ api, feed, decisions, editMask: (one) => editMask(one, api), fail });
+    const view = new GateView({ ...this.shared, editMask: (one) => editMask(one, api), fail });
     const title = gate.title || t("gate.untitled");
     const button = el("button", { type: "button", class: "gatebus-title", onclick: () => jump(gate) }, title);
     // Whether this tab holds it is looked up when somebody asks: it walks the whole workflow.

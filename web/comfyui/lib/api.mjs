@@ -91,7 +91,8 @@ export class Api {
    * Decides; a repeat with the same decision id is harmless.
    * @param {string} id
    * @param {number} route
-   * @param {{by?: string, text?: string, decision_id?: string}} [more]
+   * @param {{by?: string, text?: string, chosen?: number[], decision_id?: string}} [more] `text` left out at a text gate:
+   *   it goes on as it is; `chosen` left out: all images of the batch
    */
   route(id, route, more = {}) {
     return this.call("POST", `/gatebus/gates/${enc(id)}/route`, { json: { route, ...more }, outlives: true });

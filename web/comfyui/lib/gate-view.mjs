@@ -7,11 +7,14 @@
 import { everySecond } from "./clock.mjs";
 import { el, Undoing } from "./dom.mjs";
 import { again } from "./gate-again.mjs";
-import { GatePicture } from "./gate-picture.mjs";
+import { isChooser, isText } from "./gate-answers.mjs";
+import { labelsOfGate, onlyButton } from "./gate-choice.mjs";
+import { GateProblem } from "./gate-problem.mjs";
 import { canRunAgain, leadOf } from "./gate-run.mjs";
 import { RunLine } from "./gate-run-line.mjs";
 import { GateRoutes } from "./gate-routes.mjs";
-import { ageText, countdownText, isOpen, outcomeText, sizeText } from "./gate-state.mjs";
+import { ageText, countdownText, isOpen, outcomeText, routeOfKey, sizeText } from "./gate-state.mjs";
+import { GateSubject } from "./gate-subject.mjs";
 import { t } from "./i18n.mjs";
 
 /** @typedef {import("./api.mjs").Api} Api */
@@ -23,7 +26,9 @@ import { t } from "./i18n.mjs";
  * @property {Api} api
  * @property {Feed} feed
  * @property {Decisions} decisions
+ * @property {import("./gate-answers.mjs").Answers} answers
  * @property {() => number} [routes] how many to show while no gate is shown
+ * @property {string} [idle] what is said while no gate is shown
  * @property {() => string[]} [labels] the names to use before those of the gate
  * @property {(route: number, label: string) => void} [rename]
  * @property {(gate: any) => Promise<void>} [editMask]
@@ -55,8 +60,8 @@ export class GateView {
 
   /** @param {Surroundings} surroundings */
   constructor(surroundings) {
-    const { api, feed, decisions, rename, zoom, actions = [], editMask } = (this.surroundings = surroundings);
-    this.picture = new GatePicture(api, zoom);
+    const { api, feed, decisions, answers, rename, zoom, actions = [], editMask } = (this.surroundings = surroundings);
+    this.subject = new GateSubject(api, answers, { pass: () => this.choose(1), zoom });
     this.routes = new GateRoutes((route) => this.choose(route), rename);
     this.state = el("span", { class: "gatebus-state", role: "status" });
     this.time = el("span", { class: "gatebus-time", role: "timer" });
@@ -67,7 +72,7 @@ export class GateView {
     this.pager = el("span", { class: "gatebus-pager" }, step(-1, t("gate.previous"), "‹"), this.counter, step(1, t("gate.next"), "›"));
     this.run = new RunLine(surroundings);
     this.note = el("p", { class: "gatebus-note" });
-    this.problem = el("div", { class: "gatebus-problem", role: "alert" });
+    this.problem = new GateProblem(decisions, feed);
     this.edit = editMask && tool({ title: t("gate.editMaskHint"), onclick: () => this.#mask(editMask) }, t("gate.editMask"));
     this.clear = tool({ title: t("gate.clearMaskHint"), onclick: () => this.#mask((gate) => this.#clearMask(gate)) }, t("gate.clearMask"));
     this.stop = tool({ class: "gatebus-tool gatebus-stop", title: t("gate.stopHint"), onclick: () => this.#stop() }, t("gate.stop"));
@@ -78,10 +83,10 @@ export class GateView {
         "div",
         { class: "gatebus-inner" },
         el("div", { class: "gatebus-head" }, this.state, this.time, this.place, this.pager),
-        this.picture.element,
+        ...this.subject.elements,
         this.run.element,
         this.note,
-        this.problem,
+        this.problem.element,
         this.routes.element,
         el(
           "div",
@@ -96,6 +101,7 @@ export class GateView {
     );
     this.#undoing.listen(decisions, "change", (event) => event.detail === this.#current && this.#draw());
     this.#undoing.listen(this.element, "keydown", (event) => event.key === "Escape" && this.#armed && this.arm());
+    this.#undoing.listen(answers, "change", (event) => event.detail === this.#current && this.#draw());
     this.#undoing.listen(feed, "connection", () => this.#draw());
     const seen = new IntersectionObserver((entries) => {
       this.#visible = entries[entries.length - 1].isIntersecting;
@@ -103,7 +109,7 @@ export class GateView {
     });
     seen.observe(this.element);
     this.#undoing.add(() => seen.disconnect());
-    this.#undoing.add(() => this.picture.remove());
+    this.#undoing.add(() => this.subject.remove());
     this.#undoing.add(() => this.#tick(false));
   }
 
@@ -155,8 +161,16 @@ export class GateView {
     }
     if (!isOpen(gate)) return false;
     this.#paged = "";
-    if (performance.now() - this.#since >= SETTLE) void this.surroundings.decisions.route(gate, route);
+    const { answers, decisions } = this.surroundings;
+    if (performance.now() - this.#since >= SETTLE && answers.ready(gate)) void decisions.route(gate, route, answers.of(gate));
     return true;
+  }
+
+  /** What a key does while the gate is in front: ticks an image, passes, or takes a route. @param {KeyboardEvent} event @returns {boolean} whether it did something */
+  press(event) {
+    const { gate } = this;
+    if (isText(gate) && !this.#isArmed(gate)) return false;
+    return this.subject.press(event) || (!!routeOfKey(event.key) && this.choose(routeOfKey(event.key)));
   }
 
   remove() {
@@ -209,7 +223,7 @@ export class GateView {
     const { gate } = this;
     this.#tick(this.#visible && !!gate && isOpen(gate));
     if (!this.#visible) return;
-    const { decisions, routes } = this.surroundings;
+    const { answers, decisions, routes } = this.surroundings;
     const attempt = gate && decisions.of(gate.id);
     const open = !!gate && isOpen(gate);
     const sending = attempt?.state === "sending";
@@ -217,17 +231,18 @@ export class GateView {
     this.element.dataset.state = gate ? (open ? "open" : "ended") : "idle";
     this.element.dataset.gate = gate?.id ?? "";
     const armed = this.#isArmed(gate);
-    this.picture.show(gate);
+    this.subject.show(gate, open && !sending);
     this.run.show(gate);
     this.#head(gate, sending, names);
     this.note.textContent = (open && gate.note) || "";
-    this.#showProblem(gate, attempt);
+    this.problem.show(gate, names);
     this.routes.show({
       count: gate && (open || armed || !routes) ? gate.routes : (routes?.() ?? 0),
       labels: names,
-      open: (open && !sending) || armed,
+      open: (open && !sending && answers.ready(gate)) || armed,
       chosen: gate?.decision?.route ?? attempt?.route ?? 0,
       gateId: gate?.id ?? "",
+      only: onlyButton(gate),
     });
     if (this.edit) this.edit.hidden = !open || !gate.width;
     this.clear.hidden = !open || !gate.mask;
@@ -241,7 +256,7 @@ export class GateView {
     this.counter.textContent = t("gate.pager", { number: this.#gates.indexOf(gate) + 1, count: this.#gates.length });
     this.place.textContent = [gate?.instance, gate && sizeText(gate)].filter(Boolean).join(" · ");
     let text = "";
-    if (!gate) text = t("gate.idle");
+    if (!gate) text = this.surroundings.idle ?? t("gate.idle");
     else if (this.#isArmed(gate)) text = t("run.armed");
     else if (sending) text = t("gate.sending");
     else if (!isOpen(gate)) text = outcomeText(gate, names);
@@ -263,29 +278,9 @@ export class GateView {
 
   /** @param {any} gate */
   #labels(gate) {
+    if (isText(gate) || isChooser(gate)) return labelsOfGate(gate, isOpen(gate) ? this.surroundings.answers : undefined);
     const own = this.surroundings.labels?.() ?? [];
     return Array.from({ length: Math.max(gate?.routes ?? 0, own.length) }, (_, at) => own[at] || gate?.labels[at] || "");
-  }
-
-  /** @param {any} gate @param {import("./gate-decisions.mjs").Attempt | undefined} attempt */
-  #showProblem(gate, attempt) {
-    const { decisions, feed } = this.surroundings;
-    /** @type {(Node | string)[]} */
-    const parts = [];
-    const button = (/** @type {string} */ text, /** @type {() => void} */ act) => tool({ onclick: act }, text);
-    if (attempt?.state === "unknown") {
-      parts.push(t("gate.unknown", { reason: attempt.reason }), button(t("gate.retry"), () => void decisions.retry(gate.id)));
-    } else if (attempt?.state === "late") {
-      parts.push(t("gate.late", { decided: outcomeText(gate, this.#labels(gate)) || attempt.reason }));
-    } else if (attempt?.state === "refused") {
-      parts.push(t("gate.failed", { reason: attempt.reason }), button(t("gate.giveUp"), () => decisions.dismiss(gate.id)));
-    } else if (!feed.connected && gate && isOpen(gate)) {
-      parts.push(feed.refused || t("gate.offline"));
-    }
-    const key = parts.map((part) => (typeof part === "string" ? part : part.textContent)).join("|");
-    if (this.problem.dataset.key === key) return;
-    this.problem.dataset.key = key;
-    this.problem.replaceChildren(...parts);
   }
 
   /** @param {boolean} on */

@@ -1,4 +1,4 @@
-/** The Image Gate in its node: outputs that follow the routes, and the gates that wait at it. */
+/** The gates in their nodes: what waits there; of an Image Gate, outputs that follow the routes. */
 import { api as comfyApi, isOnlySelected, nodes, rootGraph, toast, workflowId } from "../comfy.mjs";
 import { Undoing } from "../lib/dom.mjs";
 import { isUnderWay } from "../lib/gate-run.mjs";
@@ -16,31 +16,71 @@ import { runFromHere } from "./run-from-here.mjs";
 
 /** Pixels; the part of the node that is ours is never lower. */
 const MIN_HEIGHT = 240;
+/** The same where images are to be ticked. */
+const TICKING_HEIGHT = 360;
 
 /** @type {Map<any, GateView>} node -> what it shows */
 const views = new Map();
 let due = false;
 
+/** @typedef {{api: Api, feed: Feed, decisions: Decisions, answers: import("../lib/gate-answers.mjs").Answers}} Shared */
+
 /**
  * Makes an `ImageGate` node what people see; to be called while it is constructed.
  * @param {any} node
- * @param {{api: Api, feed: Feed, decisions: Decisions}} shared
+ * @param {Shared} shared
  */
-export function setupImageGate(node, { api, feed, decisions }) {
-  const undoing = new Undoing();
-  /** @type {GateView} */
-  const view = new GateView({
-    api,
-    feed,
-    decisions,
+export function setupImageGate(node, shared) {
+  const view = addPanel(node, shared, {
     routes: () => routesOf(node),
     labels: () => labelsOfNode(node),
     rename: (route, label) => rename(node, route, label),
+  });
+  const match = () => {
+    matchOutputs(node);
+    view.refresh();
+  };
+  matchOutputs(node);
+  for (const name of ["routes", "labels"]) after(widgetOf(node, name), "callback", match);
+  after(node, "onConfigure", match);
+  after(node, "onConnectionsChange", () => {
+    // Links are being changed now; and a load calls this for each of them.
+    queueMicrotask(() => node.graph && match());
+  });
+}
+
+/**
+ * The same for the gates that have one route and fixed outputs.
+ * @param {any} node
+ * @param {Shared} shared
+ * @param {string} idle what is said while nothing waits there
+ */
+export function setupPlainGate(node, shared, idle) {
+  const height = node.comfyClass === "ImageChooserGate" ? TICKING_HEIGHT : MIN_HEIGHT;
+  addPanel(node, shared, { routes: () => 1, labels: () => [t("choice.pass")], idle }, height);
+}
+
+/**
+ * Shows in the node the gates that wait there.
+ * @param {any} node
+ * @param {Shared} shared
+ * @param {Partial<import("../lib/gate-view.mjs").Surroundings>} more
+ * @param {number} [height] pixels, at least
+ * @returns {GateView}
+ */
+function addPanel(node, shared, more, height = MIN_HEIGHT) {
+  const { api, feed } = shared;
+  const undoing = new Undoing();
+  /** @type {GateView} */
+  const view = new GateView({
+    ...shared,
+    ...more,
     editMask: (gate) => editMask(gate, api),
     actions: [{ name: t("run.fromHere"), hint: t("run.fromHereHint"), run: async () => void (view.arm() || (await runFromHere(node))) }],
     fail: (summary, detail) => toast("error", summary, detail),
   });
   undoing.add(() => view.remove());
+  view.element.style.minHeight = `${height}px`;
   // Where the focus is on one of our buttons, ComfyUI must not take Delete for the node.
   undoing.listen(view.element, "keydown", (event) => {
     if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation();
@@ -49,26 +89,12 @@ export function setupImageGate(node, { api, feed, decisions }) {
     serialize: false,
     hideOnZoom: false,
     margin: 6,
-    getMinHeight: () => MIN_HEIGHT,
+    getMinHeight: () => height,
     getValue: () => "",
     setValue: () => undefined,
   });
   widget.serialize = false;
-
-  const match = () => {
-    matchOutputs(node);
-    view.refresh();
-  };
-  matchOutputs(node);
-  for (const name of ["routes", "labels"]) after(widgetOf(node, name), "callback", match);
-  after(node, "onConfigure", () => {
-    match();
-    showSoon(feed);
-  });
-  after(node, "onConnectionsChange", () => {
-    // Links are being changed now; and a load calls this for each of them.
-    queueMicrotask(() => node.graph && match());
-  });
+  after(node, "onConfigure", () => showSoon(feed));
   after(node, "onAdded", () => showSoon(feed));
   after(node, "onRemoved", () => {
     views.delete(node);
@@ -76,6 +102,7 @@ export function setupImageGate(node, { api, feed, decisions }) {
   });
   views.set(node, view);
   showSoon(feed);
+  return view;
 }
 
 /** Shows in every node the gates that are its own, once for all that happens now. @param {Feed} feed */
@@ -112,7 +139,7 @@ function show(feed) {
   }
 }
 
-/** What the one selected node shows, null when it is no Image Gate. @returns {GateView | null} */
+/** What the one selected node shows, null when it is no gate. @returns {GateView | null} */
 export function selectedView() {
   for (const [node, view] of views) if (isOnlySelected(node)) return view;
   return null;
