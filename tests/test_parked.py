@@ -309,6 +309,7 @@ def test_a_run_that_fails_says_so_and_its_gate_is_run_again_as_another_one(shop:
     decision = route(store, lead.id)
     claimed(store, lead.id)
     assert store.note_run(lead.id, "submitter", "failed", error="no such node") is not None
+    assert store.note_run(lead.id, "submitter", "failed", error="\ud800") is None
     failed = store.get(lead.id)
     assert (failed.status, failed.run, failed.run_error) == ("decided", "failed", "no such node")
     assert [shown.id for shown in store.records()] == [lead.id]
@@ -547,6 +548,8 @@ def test_a_run_is_not_claimed_while_the_prompt_in_which_it_parked_still_runs(sha
     announce(store, "a:1")
     waiter = ready(store)
     assert store.park([waiter])
+    keys, client = store._keys, store._redis.connection.control  # type: ignore[attr-defined]
+    assert client.hgetall(keys.prompts) == {waiter.gate.id: "first"}
     route(store, waiter.gate.id)
     assert other.claim_run(waiter.gate.id, "submitter", 1000) is None
     other.prompts_ended({"first": ""})
@@ -554,7 +557,8 @@ def test_a_run_is_not_claimed_while_the_prompt_in_which_it_parked_still_runs(sha
     announce(store, "a:2")
     lead = other.claim_run(waiter.gate.id, "submitter", 1000)
     assert lead is not None
-    assert lead.over == 1
+    assert (lead.over, str(lead.run_seq)) == (1, client.get(keys.run_counter))
+    assert client.hgetall(keys.prompts) == {}
 
 
 def test_of_two_processes_that_resume_one_decision_exactly_one_carries_it_out(shared: Shop) -> None:

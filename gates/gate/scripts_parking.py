@@ -46,8 +46,10 @@ if before < #ids then
   turn_to(lead)
   if #undecided == 0 then return {answer('DECIDED')} end
   if ready then return {ready} end
-  redis.call('ZREM', KEYS[3], unpack(ids))
-  for _, member in ipairs(ids) do redis.call('HSET', prefix .. member, 'parked', at, 'group', lead) end
+  for _, member in ipairs(ids) do
+    redis.call('ZREM', KEYS[3], member)
+    redis.call('HSET', prefix .. member, 'parked', at, 'group', lead)
+  end
   redis.call('HSET', gate, 'members', #ids > 1 and table.concat(ids, ' ') or '', 'undecided', #undecided, 'over', 0)
   redis.call('HSET', prompts, lead, redis.call('HGET', gate, 'prompt_id') or '')
   for _, member in ipairs(undecided) do
