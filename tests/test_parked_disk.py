@@ -506,16 +506,17 @@ def test_over_thirty_kills_nothing_parked_or_decided_is_lost_and_no_run_begins_t
         for seed in range(KILLS):
             process.stdin.write(f"{seed}\n")
             process.stdin.flush()
-            started = []
-            while len(started) < 2:
+            # So many answers, and then anywhere on the way to the next one.
+            child, answers = 0, chance.randint(2, 30)
+            while answers > 0 or not child:
                 words = process.stdout.readline().split()
                 assert words, "the worker is gone"
-                if words[0] in ("pid", "ready"):
-                    started.append(words)
-                else:
+                if words[0] == "pid":
+                    child = int(words[1])
+                elif words[0] != "ready":
                     lines.append(words)
-            child = next(int(words[1]) for words in started if words[0] == "pid")
-            time.sleep(chance.uniform(0.001, 0.08))
+                    answers -= 1
+            time.sleep(chance.uniform(0, 0.005))
             os.kill(child, signal.SIGKILL)
             while (words := process.stdout.readline().split()) != ["gone"]:
                 assert words, "the worker is gone"
@@ -541,7 +542,7 @@ def test_over_thirty_kills_nothing_parked_or_decided_is_lost_and_no_run_begins_t
 def verify(store: Any, lines: list[list[str]]) -> None:
     gates = store.gates
     parked = [gate_id for words in lines if words[0] == "parked" for gate_id in words[1:]]
-    assert len(parked) > KILLS
+    assert len(parked) >= KILLS
     assert {gates.get(gate_id).status for gate_id in parked} == {"applied"}
     assert gates.counts() == {"waiting": 0, "orphaned": 0, "parked": 0}
     taking = {(words[1], words[2]) for words in lines if words[0] == "taking"}
