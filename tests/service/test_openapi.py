@@ -47,9 +47,11 @@ allow_header_conformance.enabled = false
 negative_data_rejection.expected-statuses = [400, 403, 404, 405, 409, 413, 422]
 positive_data_acceptance.expected-statuses = ["2xx", 304, 404, 409, 413, 422]
 
-# As are a graph, and bytes of the digest that the path names.
+# As are a graph, bytes of the digest that the path names, and what that gate has: its images, a route to take again.
 [[operations]]
-include-path = ["/gatebus/jobs", "/gatebus/jobs/inputs/{digest}"]
+include-path = [
+  "/gatebus/jobs", "/gatebus/jobs/inputs/{digest}", "/gatebus/gates/{gate_id}/route", "/gatebus/gates/{gate_id}/again",
+]
 checks.positive_data_acceptance.enabled = false
 """
 
