@@ -554,11 +554,24 @@ def test_a_run_is_not_claimed_while_the_prompt_in_which_it_parked_still_runs(sha
     assert other.claim_run(waiter.gate.id, "submitter", 1000) is None
     other.prompts_ended({"first": ""})
     assert other.get(waiter.gate.id).over == 0
+    # Its lease is over for a moment, as after a Redis that was away; then it starts anew.
+    announce(store, "a:1", for_ms=-1)
+    assert other.claim_run(waiter.gate.id, "submitter", 1000) is None
     announce(store, "a:2")
     lead = other.claim_run(waiter.gate.id, "submitter", 1000)
     assert lead is not None
     assert (lead.over, str(lead.run_seq)) == (1, client.get(keys.run_counter))
     assert client.hgetall(keys.prompts) == {}
+
+
+def test_a_run_is_claimed_when_the_process_in_which_it_parked_stays_away(shared: Shop) -> None:
+    store, other = shared.store("a:1"), shared.store("b:1")
+    waiter = ready(store)
+    assert store.park([waiter])
+    route(store, waiter.gate.id)
+    assert other.claim_run(waiter.gate.id, "submitter", 1000) is None
+    eventually(lambda: other.claim_run(waiter.gate.id, "submitter", 60_000))
+    assert other.get(waiter.gate.id).over == 1
 
 
 def test_of_two_processes_that_resume_one_decision_exactly_one_carries_it_out(shared: Shop) -> None:

@@ -115,12 +115,12 @@ class RedisParked:
         for gate_id in ids:
             if gate_id not in rows:
                 # Its record was lost, and it would stand in the way of others for ever.
-                self._redis.run("CLAIM", gate_id, "", 0)
+                self._redis.run("CLAIM", gate_id, "", 0, 0)
         return [from_fields(gate_id, row) for gate_id, row in rows.items()]
 
     def claim_run(self, gate_id: str, by: str, for_ms: int) -> Gate | None:
         """See :class:`parked.ParkedGates`."""
-        return self._noted(check_gate_id(gate_id), "CLAIM", clean_text(by, "by"), for_ms)
+        return self._noted(check_gate_id(gate_id), "CLAIM", clean_text(by, "by"), for_ms, self._redis.lease_ms)
 
     def note_run(
         self,

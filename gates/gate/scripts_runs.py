@@ -20,6 +20,18 @@ local function lives(owner)
   return alive and 'here' or 'away'
 end
 
+-- Whether the process of an owner is known to live no more. One that is away has to be so for a while: a lease that is
+-- over may be Redis' own fault, and who was away with it comes back in a moment.
+local function is_gone(owner, key, for_ms)
+  local there, since = lives(owner), redis.call('HGET', key, 'run_gone')
+  if there == 'away' and not (since and now() - since >= tonumber(for_ms)) then
+    redis.call('HSETNX', key, 'run_gone', now())
+    return false
+  end
+  redis.call('HDEL', key, 'run_gone')
+  return there ~= 'here'
+end
+
 -- The number of a run among all, in the order in which they began.
 local function numbered(lead)
   if (redis.call('HGET', prefix .. lead, 'run_seq') or '0') == '0' then
@@ -28,7 +40,7 @@ local function numbered(lead)
 end
 """
 
-# ARGV[3] who submits, [4] ms until it is due again
+# ARGV[3] who submits, [4] ms until it is due again, [5] ms for which a process must have been away
 # OK | NO: it is not due, or the prompt in which it parked still runs
 CLAIM = (
     PRELUDE
@@ -42,7 +54,7 @@ if not row[4] then
   return {'NO'}
 end
 if row[2] ~= '1' then
-  if lives(row[3]) == 'here' then return {'NO'} end
+  if not is_gone(row[3], gate, ARGV[5]) then return {'NO'} end
   redis.call('HDEL', prompts, id)
 end
 redis.call('ZADD', runs, at + ARGV[4], id)
@@ -107,22 +119,13 @@ RESUME = (
 local lead, refusal = lead_to_carry()
 if not lead then return refusal end
 local key, at = prefix .. lead, now()
-local row = redis.call('HMGET', key, 'run', 'run_owner', 'run_prompt', 'undecided', 'run_gone')
+local row = redis.call('HMGET', key, 'run', 'run_owner', 'run_prompt', 'undecided')
 if row[4] ~= '0' or (row[1] or '') == '' then return answer('UNSETTLED') end
 if not under_way(row[1]) then return refuse(lead, 'RUNENDED') end
 local same = row[2] == ARGV[5] and row[3] == ARGV[4]
 if same and row[1] == 'running' then return answer('OK') end
 if (row[2] or '') ~= '' and not same then
-  local there = lives(row[2])
-  if there == 'here' then
-    redis.call('HDEL', key, 'run_gone')
-    return refuse(lead, 'BUSY')
-  end
-  -- A lease that is over may be Redis' own fault: who was away with it comes back in a moment.
-  if there == 'away' and not (row[5] and at - row[5] >= tonumber(ARGV[6])) then
-    redis.call('HSETNX', key, 'run_gone', at)
-    return refuse(lead, 'BUSY')
-  end
+  if not is_gone(row[2], key, ARGV[6]) then return refuse(lead, 'BUSY') end
 end
 redis.call('HDEL', key, 'run_gone')
 redis.call('HSET', key, 'run', 'running', 'run_owner', ARGV[5], 'run_prompt', ARGV[4], 'run_at', at, 'over', 1)
