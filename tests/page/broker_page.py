@@ -124,6 +124,37 @@ class Studio:
             waiter.store_image(codec.encode(images, "png"))
         return waiter
 
+    def park_gate(self, title: str = "portrait", **more: Any) -> Waiter:
+        """A gate that has parked, and whose prompt has ended; keywords as of :meth:`open_gate`."""
+        waiter = self.kept_gate(title, **more)
+        assert self.store.gates.park([waiter])
+        self.store.gates.prompts_ended({waiter.gate.prompt_id: ""})
+        return waiter
+
+    def kept_gate(self, title: str = "portrait", **more: Any) -> Waiter:
+        """A gate that waits, with all that a run needs to go on from it."""
+        waiter = self.open_gate(title, **{"prompt_id": uuid.uuid4().hex, **more})
+        waiter.store_continuation(b"how it goes on")
+        return waiter
+
+    def begin_run(self, gate_id: str, on: str = "gpu-1", run_id: str = "") -> str:
+        """Has the run of the decided gate begin; the prompt that it is."""
+        gates, prompt_id = self.store.gates, uuid.uuid4().hex
+        gate = gates.get(gate_id)
+        assert gate.decision is not None
+        assert gates.claim_run(gate.group, "broker:1", 60_000)
+        gates.note_run(gate.group, "broker:1", "submitted", run_id, on, look_in_ms=60_000)
+        gates.resume(gate.id, gate.decision.id, prompt_id)
+        return prompt_id
+
+    def end_run(self, gate_id: str, prompt_id: str, error: str = "") -> None:
+        """Has that run end; without an error it has carried the decision out."""
+        gates = self.store.gates
+        gate = gates.get(gate_id)
+        if not error and gate.decision is not None:
+            gates.resume(gate.id, gate.decision.id, prompt_id).apply()
+        gates.prompts_ended({prompt_id: error})
+
 
 def picture(seed: str, width: int, height: int) -> np.ndarray[Any, Any]:
     """[H, W, 3] float32 of 0 to 1: a gradient and a disk, in colours of the text's own."""

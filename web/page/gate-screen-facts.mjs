@@ -1,5 +1,7 @@
 /** What is known about a gate beside its image: where it comes from, its history, and what was decided last. */
 import { el } from "../comfyui/lib/dom.mjs";
+import { runText } from "../comfyui/lib/gate-run.mjs";
+import { chosenNumbers, chosenText } from "../comfyui/lib/gate-choice.mjs";
 import { outcomeText, sizeText } from "../comfyui/lib/gate-state.mjs";
 import { t } from "../comfyui/lib/i18n.mjs";
 
@@ -138,16 +140,21 @@ export function historyOf(gate, entries) {
   const happened = [{ at: gate.opened, text: t("screen.opened", { instance: gate.instance }) }];
   for (const { kind, at, by, decision, ...entry } of entries) {
     if (kind === "take-back") happened.push({ at, text: by ? t("screen.takenBackBy", { by }) : t("screen.takenBack") });
+    else if (kind === "park") happened.push({ at, text: by ? t("run.parkedBy", { by }) : t("run.parkedShort") });
     // The one that stands is in the gate's record.
     else if (DECIDED.has(kind) && decision !== gate.decision?.id) happened.push({ at, text: decidedText({ ...entry, kind, by }) });
   }
   const { decision } = gate;
+  if (gate.parked && !gate.of && !entries.some(({ kind }) => kind === "park")) happened.push({ at: gate.parked, text: t("run.parkedShort") });
   if (decision) {
     happened.push({ at: decision.at, text: decidedText({ ...decision, label: gate.labels[decision.route - 1] }) });
+    if (decision.chosen) happened.push({ at: decision.at, text: `${chosenText(decision, gate.batch)}: ${chosenNumbers(decision)}` });
     if (decision.text) happened.push({ at: decision.at, text: t("screen.withText", { text: decision.text }) });
     if (decision.mask) happened.push({ at: decision.at, text: t("screen.withMask") });
   }
   if (gate.ended) happened.push({ at: gate.ended, text: t(endOf(gate)) });
+  const ran = gate.run_at && runText(gate, gate);
+  if (ran) happened.push({ at: gate.run_at, text: ran });
   return happened.sort((one, other) => one.at - other.at);
 }
 

@@ -15,6 +15,8 @@ const TOGETHER = 100;
 
 export class RunsBar {
   #undoing = new Undoing();
+  /** Gates from which a run went on once more: what had failed there wants nobody any more. */
+  #redone = new Set();
   #key = "";
   #timer = 0;
 
@@ -41,7 +43,9 @@ export class RunsBar {
   async #find() {
     const { api, feed } = this.context;
     try {
-      feed.take(...(await api.gates({ run: "open", limit: LISTED, order: "newest" })).gates);
+      const [open, done] = await Promise.all(["open", "done"].map((run) => api.gates({ run, limit: LISTED, order: "newest" })));
+      for (const { of } of done.gates) if (of) this.#redone.add(of);
+      feed.take(...open.gates);
     } catch (error) {
       // The server is away, which the page tells; what happens from now on is told by the feed.
       if (!(error instanceof ApiError)) throw error;
@@ -53,7 +57,8 @@ export class RunsBar {
     this.#timer = 0;
     const { feed } = this.context;
     const leads = [...feed.gates.values(), ...feed.ended.values()].filter((gate) => gate.run && leadOf(gate, feed) === gate);
-    const failed = leads.filter((gate) => hasFailed(gate, gate));
+    for (const { of } of leads) if (of) this.#redone.add(of);
+    const failed = leads.filter((gate) => hasFailed(gate, gate) && !this.#redone.has(gate.id));
     const underWay = leads.filter((gate) => isUnderWay(gate));
     this.element.hidden = !failed.length && !underWay.length;
     this.failed.textContent = failed.length ? t(failed.length === 1 ? "run.failedOne" : "run.failedCount", { count: failed.length }) : "";

@@ -5,6 +5,7 @@ export const run = {
   en: {
     parked: "Parked: the queue is free; it goes on when you decide",
     parkedShort: "Parked",
+    parkedBy: "Parked by {by}",
     parkedFor: "Parked {age}",
     others: "Goes on when {count} more of its list are decided",
     pending: "Goes on in a moment",
@@ -33,7 +34,7 @@ export const run = {
     dismissHint: "Leave the failed run as it is",
     failedCount: "{count} runs failed",
     failedOne: "1 run failed",
-    underWayCount: "{count} run on",
+    underWayCount: "{count} going on",
     runs: "Runs that go on from parked gates",
     show: "Show this gate",
     from: "Run again from another gate",
@@ -48,6 +49,7 @@ export const run = {
   zh: {
     parked: "已停放:队列空闲;您决定后继续",
     parkedShort: "已停放",
+    parkedBy: "由 {by} 停放",
     parkedFor: "已停放 {age}",
     others: "同一列表还有 {count} 个决定后才继续",
     pending: "马上继续",
@@ -91,6 +93,7 @@ export const run = {
   ja: {
     parked: "保留中: キューは空いています。決定すると続行します",
     parkedShort: "保留中",
+    parkedBy: "{by} が保留にしました",
     parkedFor: "{age} 保留中",
     others: "同じリストの残り {count} 件が決まると続行します",
     pending: "まもなく続行します",
@@ -134,6 +137,7 @@ export const run = {
   de: {
     parked: "Geparkt: Die Warteschlange ist frei; nach der Entscheidung geht es weiter",
     parkedShort: "Geparkt",
+    parkedBy: "Geparkt von {by}",
     parkedFor: "Geparkt {age}",
     others: "Geht weiter, wenn {count} weitere der Liste entschieden sind",
     pending: "Geht gleich weiter",
