@@ -22,13 +22,13 @@ from .folder import GateFolders
 from .local_index import LocalIndex
 from .local_keeping import LocalKeeping
 from .local_load import load
-from .local_parked import LocalParked, by_opening
+from .local_runs import LocalRuns, by_opening
 from .local_waiting import LocalWaiting
 from .record import ENDED, Gate
 from .waiting import as_opened, now_ms
 
 
-class LocalGates(LocalParked):
+class LocalGates(LocalRuns):
     """See :class:`record.GateStore`. One thread keeps the deadlines and the disk."""
 
     def __init__(self, settings: Settings, owner: str, events: Events, journal: FileLog, folders: GateFolders) -> None:

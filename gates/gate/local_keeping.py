@@ -22,9 +22,6 @@ LOG_AGAIN = 1.0
 SETTLE = 0.1
 """Seconds from a change of a gate to its record on the disk: the decision and its end are then written in one."""
 
-SWEEP = 5.0
-"""Seconds between two looks at what is to be kept or let go."""
-
 LATE = 60.0
 """Seconds for which what it takes to run on from a gate may come after the gate's end."""
 
@@ -68,14 +65,15 @@ class LocalKeeping:
         self.flush()
 
     def flush(self) -> None:
-        """Writes the records that have changed; what can't be written is tried again with the next sweep."""
+        """Writes the records that have changed; what can't be written is tried again a tick later."""
         for held in self._index.take_changed():
             self._tried(held, held.flush)
 
     def sweep(self) -> None:
         """Writes what could not be written before, and lets go what is kept no longer."""
         everything = self._index.all(live=False)
-        needed = _needed([held.gate for held in everything])
+        kept_for = int(self._settings.keep_decided * 1000)
+        needed = _needed([held.gate for held in everything], now_ms() - kept_for)
         for held in everything:
             if held.unkept:
                 self._tried(held, held.keep)
@@ -135,7 +133,7 @@ class LocalKeeping:
             self._flush_at = 0.0
             self.flush()
         if self._sweep_at <= now:
-            self._sweep_at = now + SWEEP
+            self._sweep_at = now + self._settings.tick
             self.sweep()
 
     def _decide_at_deadline(self, held: LocalWaiting) -> None:
@@ -151,10 +149,17 @@ class LocalKeeping:
             log.warning("gatebus: gate %s is not on the disk yet: %s", held.gate.id, error.message)
 
 
-def _needed(gates: list[Gate]) -> set[str]:
-    """The gates whose bytes may still be read: they live, or run on, or may be passed again by their family."""
+def _needed(gates: list[Gate], since: int) -> set[str]:
+    """The gates whose bytes may still be read: they live, or run on, or may be passed again by their family.
+
+    The latter while a gate is parked that was so after ``since``.
+    """
     living = [gate for gate in gates if gate.status not in ENDED or gate.run in UNDER_WAY]
-    families = {gate.family for gate in living if gate.parked} - {""}
+    families = {_root(gate) for gate in living if gate.parked > since} - {""}
     groups = {gate.group for gate in living} - {""}
-    passed = {gate.id for gate in gates if gate.family in families or gate.group in groups}
+    passed = {gate.id for gate in gates if _root(gate) in families or gate.group in groups}
     return passed | {gate.id for gate in living}
+
+
+def _root(gate: Gate) -> str:
+    return gate.family or gate.prompt_id

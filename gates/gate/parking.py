@@ -34,6 +34,9 @@ DISMISSED = "dismissed"
 RUN_AGAIN = "run again"
 """The outcome of a gate whose run failed and that was then run again, as another gate."""
 
+RUN_TEXT = 4096
+"""Characters of an error, or of a place, that a run is noted with."""
+
 _AGAIN = uuid.UUID("6f6ad0f4-5a3f-5e0e-9a43-0f2a3c1d7b11")
 
 
@@ -239,6 +242,11 @@ def check_noted(state: str) -> None:
     """Raises InvalidInput unless a submitter may note that of its run."""
     if state not in NOTED:
         raise InvalidInput(f"A run is noted as {', '.join(NOTED)}", state=state)
+
+
+def told(text: str) -> str:
+    """What others said of a run, as a record takes it: it may be of any length, and hold halves of characters."""
+    return text[:RUN_TEXT].encode("utf-8", "replace").decode()
 
 
 def keeps(group: Group) -> bool:

@@ -17,9 +17,6 @@ from .redis_steps import GateSteps, answered
 from .redis_waiting import RedisWaiting
 from .resumed import Resumed
 
-RUN_TEXT = 4096
-"""Characters of an error, or of a place, that a run is noted with."""
-
 
 class RedisParked:
     """The part of the store in Redis (``redis.py``) that parks gates and continues them."""
@@ -134,7 +131,7 @@ class RedisParked:
     ) -> Gate | None:
         """See :class:`parked.ParkedGates`."""
         parking.check_noted(state)
-        said = (clean_text(by, "by"), state, run_id, _told(on), _told(error), look_in_ms)
+        said = (clean_text(by, "by"), state, run_id, parking.told(on), parking.told(error), look_in_ms)
         return self._noted(check_gate_id(gate_id), "NOTE", *said)
 
     def family(self, gate: Gate) -> list[Gate]:
@@ -151,14 +148,9 @@ class RedisParked:
             return
         for lead, prompt_id in self._redis.awaited_prompts().items():
             if prompt_id in ends:
-                said = (prompt_id, self._owner, _told(ends[prompt_id]), parking.UNCARRIED)
+                said = (prompt_id, self._owner, parking.told(ends[prompt_id]), parking.UNCARRIED)
                 self._redis.run("PROMPT_ENDED", lead, *said)
 
     def _noted(self, gate_id: str, code: str, *said: Any) -> Gate | None:
         answer, row = self._redis.run(code, gate_id, *said)
         return from_fields(gate_id, row) if answer == "OK" else None
-
-
-def _told(text: str) -> str:
-    """What others said, as a record takes it: it may be of any length, and hold halves of characters."""
-    return text[:RUN_TEXT].encode("utf-8", "replace").decode()
