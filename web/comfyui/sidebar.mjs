@@ -1,7 +1,8 @@
 /** The tab "Gates": every gate of the farm that waits, with a badge that counts them. */
 import { app, reveal, toast } from "./comfy.mjs";
 import { el, Undoing } from "./lib/dom.mjs";
-import { byAge, isOpen } from "./lib/gate-state.mjs";
+import { wantsSomebody } from "./lib/gate-run.mjs";
+import { byAge } from "./lib/gate-state.mjs";
 import { GateView } from "./lib/gate-view.mjs";
 import { t } from "./lib/i18n.mjs";
 import { isHere } from "./nodes/image-gate.mjs";
@@ -42,7 +43,7 @@ export function addTab(shared) {
       list = null;
     },
   });
-  const count = () => showCount([...shared.feed.gates.values()].filter(isOpen).length);
+  const count = () => showCount([...shared.feed.gates.values()].filter(wantsSomebody).length);
   shared.feed.addEventListener("gates", count);
   count();
 }
@@ -97,12 +98,12 @@ class List {
 
   #draw() {
     const { feed } = this.shared;
-    const open = [...feed.gates.values()].filter((gate) => isOpen(gate)).sort(byAge);
+    const open = [...feed.gates.values()].filter(wantsSomebody).sort(byAge);
     const shown = new Map(open.slice(0, SHOWN).map((gate) => [gate.id, gate]));
     for (const [id, card] of this.#cards) {
       const gate = feed.gates.get(id) ?? feed.ended.get(id);
       if (shown.has(id)) this.#stay(id, false);
-      else if (gate && !isOpen(gate)) {
+      else if (gate && !wantsSomebody(gate)) {
         card.view.show([gate]);
         this.#stay(id, true);
       } else this.#drop(id);

@@ -1,4 +1,5 @@
 /** What goes on from a gate whose own prompt has ended: pure functions of its record, free of the DOM and of ComfyUI. */
+import { isOpen } from "./gate-state.mjs";
 import { register, t } from "./i18n.mjs";
 import { run as texts } from "./texts/run.mjs";
 
@@ -25,6 +26,11 @@ export function isUnderWay(lead) {
 /** Whether the run that went on from it failed, and nothing has been done about that. @param {any} gate @param {any} lead */
 export function hasFailed(gate, lead) {
   return lead.run === "failed" && gate.status !== "cancelled" && gate.status !== "expired";
+}
+
+/** Whether it is to be decided, or its decision could not be carried out. @param {any} gate */
+export function wantsSomebody(gate) {
+  return isOpen(gate) || (gate.status === "decided" && gate.run === "failed");
 }
 
 /** How it goes on, "" where nothing does. @param {any} gate @param {any} lead */
