@@ -70,8 +70,8 @@ def members(lead: Gate, family: Sequence[Gate]) -> list[Gate]:
 def cut(continuation: Continuation, lead: Gate, family: Sequence[Gate]) -> Cut:
     """The prompt that runs on from a group of decided gates, of which ``lead`` is the first.
 
-    ``family`` are all gates of its family. Runs of one family follow each other, so this one
-    sees what every earlier one has opened. In the cut there are the output nodes that something
+    ``family`` are all gates of its family. Runs of one family follow each other, so that this one
+    sees what every earlier one has opened and passed. In the cut there are the output nodes that something
     live of these gates reaches, what these need besides, and a sink that makes the gate run in
     any case. Of the gate nodes in it
 
@@ -122,9 +122,9 @@ class _Cutting:
         """Nodes that put out nothing but blockers, whatever happens in this run."""
         # A gate that is run again changes what is behind it, also where that is asked for lazily.
         asked_anew = self._behind_target(lambda link: bool(lead.of) or not link.lazy)
-        for node, newest in _newest(family, lead).items():
+        for node, newest in _newest(family).items():
             if self._is_gate(node) and node != self._target and node not in asked_anew:
-                if _is_passed(newest, lead):
+                if _is_passed(newest):
                     self._passed[node] = newest
                 else:
                     self._dead.add(node)
@@ -249,7 +249,7 @@ def _text(gate: Gate) -> str:
     return f"{gate.id}:{decision.id}" if decision is not None and decision.kind == "route" else BLOCKED
 
 
-def _newest(family: Sequence[Gate], lead: Gate) -> dict[str, list[Gate]]:
+def _newest(family: Sequence[Gate]) -> dict[str, list[Gate]]:
     """Node -> the gates that it opened last, one for each item of its list, in that order.
 
     A gate that was to run again and never did does not stand in for the one that it was made of.
@@ -261,10 +261,10 @@ def _newest(family: Sequence[Gate], lead: Gate) -> dict[str, list[Gate]]:
     return {node: [items[index] for index in sorted(items)] for (node, _), items in calls.items()}
 
 
-def _is_passed(gates: list[Gate], lead: Gate) -> bool:
-    """Whether these gates of one node were passed before the run from ``lead`` began."""
+def _is_passed(gates: list[Gate]) -> bool:
+    """Whether these gates of one node have been passed: no other run of the family goes on when one is cut."""
     first = next((gate for gate in gates if gate.id == gate.group), gates[0])
-    if first.parked or first.of:
-        return 0 < first.run_seq < (lead.run_seq or first.run_seq + 1) and bool(_routes(gates))
+    if first.parked:
+        return first.run in ("done", "failed") and bool(_routes(gates))
     # Held ones: their prompt went on with them. One that parks when others have been decided has taken them along.
     return all(gate.status == "applied" for gate in gates) and bool(_routes(gates))

@@ -372,26 +372,30 @@ def in_a_row() -> Prompt:
 
 
 def test_a_gate_behind_asks_anew_and_knows_where_the_whole_prompt_is():
-    made = cut_of(in_a_row(), gate(1, run_seq=1), gate(3, at="7", decision=None))
+    made = cut_of(in_a_row(), gate(1, run_seq=1, run="done"), gate(3, at="7", decision=None))
     assert list(made.prompt) == ["2", "3", "4", "5", "6", SINK_NODE]
     assert made.prompt["4"]["inputs"] == {"routes": 2, "image": ["3", 0], "family": f"p:{1:032x}"}
 
 
 def test_what_was_passed_is_replayed_and_what_was_not_is_left_to_its_own_run():
-    first, beside, second = gate(1, run_seq=1), gate(2, at="7", run_seq=2), gate(3, at="4", run_seq=3, prompt_id="q")
+    first, beside, second = (
+        gate(1, run_seq=1, run="done"),
+        gate(2, at="7", run_seq=2, run="done"),
+        gate(3, at="4", run_seq=3, run="done", prompt_id="q"),
+    )
     made = cut_of(in_a_row(), second, first, beside)
     assert made.outputs == ("5", "8", SINK_NODE)
     assert list(made.prompt) == ["4", "5", "7", "8", SINK_NODE]
     assert made.prompt["7"]["inputs"] == {"routes": 2, "replay": f"{2:032x}:d2"}
     # The other way round: 8 runs behind 7, and the way to 4 is replayed from there on.
-    made = cut_of(in_a_row(), replace(beside, run_seq=4), first, second)
+    made = cut_of(in_a_row(), replace(beside, run_seq=4, run="done"), first, second)
     assert made.outputs == ("8", "9", SINK_NODE)
     assert made.prompt["4"]["inputs"] == {"routes": 2, "replay": f"{3:032x}:d3"}
-    assert cut_of(in_a_row(), beside, first, replace(second, run_seq=0)).outputs == ("9", SINK_NODE)
+    assert cut_of(in_a_row(), beside, first, replace(second, run_seq=0, run="")).outputs == ("9", SINK_NODE)
 
 
 def test_a_gate_that_held_and_passed_is_replayed_one_that_still_waits_is_not():
-    second = gate(3, at="4", run_seq=3)
+    second = gate(3, at="4", run_seq=3, run="done")
     beside = gate(2, at="7", parked=0, group="", status="applied")
     assert cut_of(in_a_row(), second, beside).prompt["7"]["inputs"]["replay"] == f"{2:032x}:d2"
     for status in ("waiting", "decided", "cancelled", "expired"):
@@ -400,23 +404,26 @@ def test_a_gate_that_held_and_passed_is_replayed_one_that_still_waits_is_not():
 
 def test_a_held_list_is_replayed_as_a_list():
     items = [gate(n, at="7", parked=0, group="", status="applied", list_index=n - 4) for n in (4, 5)]
-    made = cut_of(in_a_row(), gate(3, at="4", run_seq=3), *items)
+    made = cut_of(in_a_row(), gate(3, at="4", run_seq=3, run="done"), *items)
     assert made.prompt["gatebus-list-7"]["inputs"]["items"] == f"{4:032x}:d4\n{5:032x}:d5"
     assert made.prompt["7"]["inputs"]["replay"] == ["gatebus-list-7", 0]
 
 
 def test_what_runs_again_asks_the_gates_behind_it_anew_and_stands_in_for_the_first():
-    first, second = gate(1, run_seq=1, status="applied"), gate(2, at="4", run_seq=2, status="applied")
-    anew = gate(5, of=first.id, run_seq=5)
+    first, second = (
+        gate(1, run_seq=1, run="done", status="applied"),
+        gate(2, at="4", run_seq=2, run="done", status="applied"),
+    )
+    anew = gate(5, of=first.id, run_seq=5, run="done")
     made = cut_of(in_a_row(), anew, first, second)
     assert made.prompt["2"]["inputs"]["resume"] == f"{5:032x}:d5"
     assert "replay" not in made.prompt["4"]["inputs"]
-    beside = gate(6, at="7", run_seq=6)
+    beside = gate(6, at="7", run_seq=6, run="done")
     # Route 2 of the first gate feeds nothing: so nothing comes by 4 any more.
     other = replace(anew, decision=replace(make_decision("route", 2), id="d5"))
     assert cut_of(in_a_row(), beside, first, second, other).outputs == ("9", SINK_NODE)
     assert cut_of(in_a_row(), beside, first, second, anew).outputs == ("8", "9", SINK_NODE)
-    cancelled = replace(other, run_seq=0, status="cancelled")
+    cancelled = replace(other, run_seq=0, run="", status="cancelled")
     assert cut_of(in_a_row(), beside, first, second, cancelled).outputs == ("8", "9", SINK_NODE)
 
 
@@ -424,7 +431,13 @@ def test_a_lazy_input_may_still_ask_for_what_is_not_there_and_then_blocks():
     prompt = in_a_row()
     prompt["8"]["inputs"]["again"] = ["2", 2]
     lazy = {"8": ["other", "again"]}
-    made = cut_of(prompt, gate(3, at="4", run_seq=3), gate(1, run_seq=1), gate(2, at="7", decision=None), lazy=lazy)
+    made = cut_of(
+        prompt,
+        gate(3, at="4", run_seq=3, run="done"),
+        gate(1, run_seq=1, run="done"),
+        gate(2, at="7", decision=None),
+        lazy=lazy,
+    )
     assert made.outputs == ("5", "8", SINK_NODE)
     assert made.prompt["7"]["inputs"] == {"routes": 2, "resume": BLOCKED}
     assert made.prompt["2"]["inputs"] == {"routes": 2, "replay": f"{1:032x}:d1"}
