@@ -15,7 +15,7 @@ import { loaded } from "./nodes/lazy.mjs";
 import { addTab, jump } from "./sidebar.mjs";
 
 register("gate", gateTexts);
-addStylesheet(asset("gate.css"));
+for (const sheet of ["gate.css", "subject.css"]) addStylesheet(asset(sheet));
 
 const api = new Api(host);
 const feed = new Feed(api);

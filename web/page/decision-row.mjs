@@ -1,5 +1,6 @@
 /** One row of the decision log: a decision with its image, who, when, from where, and how it ended. */
 import { el } from "../comfyui/lib/dom.mjs";
+import { chosenNumbers, chosenText } from "../comfyui/lib/gate-choice.mjs";
 import { currentLanguage, duration, t } from "../comfyui/lib/i18n.mjs";
 import { Thumbnail } from "./thumbnail.mjs";
 
@@ -39,7 +40,7 @@ export class DecisionRow {
   show(row, imagesSince) {
     const kept = row.digest && (!row.ended || row.ended > imagesSince);
     this.thumbnail.show(kept ? this.api.gateThumbnailUrl({ id: row.gate }, 0, 128) : "");
-    this.#text("what", what(row), row.text, row.mask && t("decisions.masked"));
+    this.#text("what", what(row), chosenText(row, row.batch) && `${chosenText(row, row.batch)}: ${chosenNumbers(row)}`, row.text, row.mask && t("decisions.masked"));
     this.#text("who", row.by === "deadline" ? t("decisions.deadline") : row.by || "–");
     const at = new Date(row.at);
     const time = el("time", { datetime: at.toISOString() }, at.toLocaleString(currentLanguage(), { dateStyle: "short", timeStyle: "medium" }));

@@ -1,9 +1,12 @@
 /** The lower part of the gate's screen: its state said plainly, the note, the routes, a text that goes with them. */
 import { el } from "../comfyui/lib/dom.mjs";
+import { isText } from "../comfyui/lib/gate-answers.mjs";
+import { labelsOfGate, onlyButton } from "../comfyui/lib/gate-choice.mjs";
 import { GateRoutes } from "../comfyui/lib/gate-routes.mjs";
 import { canTakeBack, leadOf } from "../comfyui/lib/gate-run.mjs";
 import { ageText, countdownText, isOpen, outcomeText } from "../comfyui/lib/gate-state.mjs";
 import { t } from "../comfyui/lib/i18n.mjs";
+import { heldOf } from "./held-bar.mjs";
 import { RunPart } from "./gate-screen-run.mjs";
 
 /** @typedef {import("./page.mjs").Context} Context */
@@ -17,6 +20,7 @@ export class Foot {
   /** @param {Context} context @param {Deeds} deeds */
   constructor(context, deeds) {
     this.context = context;
+    this.answers = heldOf(context).answers;
     this.routes = new GateRoutes(deeds.choose, undefined, (route, key) => t("screen.routeHint", { route, key }));
     this.routes.element.setAttribute("aria-label", t("screen.routes"));
     this.state = el("span", { class: "gs-state" });
@@ -71,14 +75,17 @@ export class Foot {
     this.note.hidden = !gate.note;
     this.routes.show({
       count: gate.routes,
-      labels: gate.labels,
-      open: open && !sending,
+      labels: labelsOfGate(gate, open ? this.answers : undefined),
+      open: open && !sending && this.answers.ready(gate),
       chosen: gate.decision?.route ?? held?.route ?? attempt?.route ?? 0,
       gateId: gate.id,
+      only: onlyButton(gate),
     });
     for (const [at, button] of [...this.routes.element.children].entries()) button.setAttribute("aria-keyshortcuts", String((at + 1) % 10));
     if (this.text.value !== text && document.activeElement !== this.text) this.text.value = text;
-    this.text.hidden = this.stop.hidden = !open;
+    this.stop.hidden = !open;
+    // What is asked about is the text that goes with the decision.
+    this.text.hidden = !open || isText(gate);
     this.stop.disabled = sending;
     this.tick(gate);
   }

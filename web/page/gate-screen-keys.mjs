@@ -1,6 +1,7 @@
 /** The keys of the gate's screen. */
 import { routeOfKey } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
+import { fullScreen } from "./gate-screen-full.mjs";
 import { screenkeys } from "./texts/screenkeys.mjs";
 
 /** @typedef {import("./gate-screen.mjs").GateScreen} GateScreen */
@@ -16,7 +17,7 @@ export function keysOf() {
   const keys = [
     ["1 … 9, 0", "route"], ["U", "undo"], ["R", "again"], ["N", "next"], ["← →, J K", "step"], [", .", "frame"], ["Space", "zoom"],
     ["+ −", "zoomBy"], ["Shift + ← ↑ → ↓", "move"], ["C", "compare"], ["B", "blink"], ["M", "mask"], ["O", "overlay"],
-    ["P", "pixels"], ["T", "text"], ["I", "facts"], ["F", "full"], ["Esc", "back"],
+    ["P", "pixels"], ["V", "all"], ["X, A", "tick"], ["T", "text"], ["I", "facts"], ["F", "full"], ["Esc", "back"],
   ];
   return keys.map(([key, does]) => ({ key, does: t(`screenkeys.${does}`) }));
 }
@@ -35,7 +36,7 @@ export class Keys {
     /** @type {Record<string, () => unknown>} key -> what it does, once */
     this.once = {
       " ": () => look.toggle(), m: () => screen.paint(), o: () => screen.mask(!screen.masked, screen.opacity), c: () => tools.cycle(),
-      p: () => tools.setPixels(!look.pixels), t: () => this.#text(), i: () => screen.toggleFacts(), f: () => screen.fullScreen(),
+      p: () => tools.setPixels(!look.pixels), t: () => this.#text(), i: () => screen.toggleFacts(), f: () => fullScreen(screen.context),
       n: () => screen.onward(), u: () => screen.bar.undo(), r: () => screen.run.another(), Escape: () => this.#escape(),
     };
     /** @type {Record<string, [number, number]>} */
@@ -49,6 +50,7 @@ export class Keys {
     const target = event.target instanceof Element ? event.target : null;
     // What has the focus keeps the keys that work it.
     if (key === " " && target?.closest("button, a, summary")) return false;
+    if (this.screen.answer.press(event)) return true;
     if (event.shiftKey && this.moves[key]) return this.#move(this.moves[key]);
     const route = routeOfKey(key);
     if (route) {

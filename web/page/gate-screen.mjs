@@ -4,8 +4,10 @@ import { addStylesheet, el, Undoing } from "../comfyui/lib/dom.mjs";
 import { isOpen, routeName } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { Drafts } from "./drafts.mjs";
+import { AnswerPart } from "./gate-screen-answer.mjs";
 import { Facts } from "./gate-screen-facts.mjs";
 import { Foot } from "./gate-screen-foot.mjs";
+import { fullScreen } from "./gate-screen-full.mjs";
 import { Head } from "./gate-screen-head.mjs";
 import { keysOf, Keys } from "./gate-screen-keys.mjs";
 import { Look } from "./gate-screen-look.mjs";
@@ -59,7 +61,7 @@ export class GateScreen {
     this.masked = true;
     this.opacity = 0.6;
     this.look = new Look(api, pictures, {
-      changed: () => this.#show(),
+      changed: () => this.show(),
       moved: () => this.tools.zoomed(),
       swiping: (dx) => this.#swipeText(dx < 0 ? -1 : 1),
       swipe: (side) => this.#swipe(side),
@@ -69,7 +71,7 @@ export class GateScreen {
       paint: () => void this.paint(),
       clear: () => (this.#masking = clearMask(context, this.gate)),
       mask: (shown, opacity) => this.mask(shown, opacity),
-      fullScreen: () => void this.fullScreen(),
+      fullScreen: () => void fullScreen(context),
     });
     this.run = runDeeds(context, () => this.gate, (gate) => this.#go(gate));
     this.strip = new Strip(api, (frame) => this.toFrame(frame));
@@ -82,30 +84,32 @@ export class GateScreen {
       typed: (text) => this.drafts.set(this.id, text),
       left: () => this.look.stage.element.focus({ preventScroll: true }),
     });
+    this.answer = new AnswerPart(this);
     this.facts = new Facts(context, () => this.toggleFacts(false));
     this.head = new Head((by) => this.step(by), () => this.toggleFacts());
+    this.view = el("div", { class: "gs-view" }, this.look.element, this.answer.element);
     this.spoken = el("div", { class: "gs-spoken", role: "status" });
     this.missing = el("div", { class: "gs-missing", hidden: true });
     this.element = el(
       "section",
       { class: "gs", "aria-label": t("screen.title") },
       this.head.element,
-      el("div", { class: "gs-main" }, this.look.element, this.missing, this.strip.element, this.tools.element),
+      el("div", { class: "gs-main" }, this.view, this.missing, this.answer.bar, this.strip.element, this.tools.element),
       this.foot.element,
       this.facts.element,
       this.spoken,
     );
     this.keys = new Keys(this);
     const listen = this.#undoing.listen.bind(this.#undoing);
-    for (const [target, type] of /** @type {[EventTarget, string][]} */ ([[feed, "gates"], [feed, "connection"], [inbox, "change"], [decisions, "change"], [this.held, "change"]])) {
-      listen(target, type, () => this.#show());
+    for (const [target, type] of /** @type {[EventTarget, string][]} */ ([[feed, "gates"], [feed, "connection"], [inbox, "change"], [decisions, "change"], [this.held, "change"], [this.bar.answers, "change"]])) {
+      listen(target, type, () => this.show());
     }
     listen(window, "keyup", (event) => this.keys.up(event));
     listen(window, "blur", () => this.look.blink(false));
     // A click's focus goes back to the image, so that the space bar does not press the button again.
     listen(this.element, "click", (event) => event.detail && event.target.closest("button") && !event.target.closest(".gs-facts") && this.look.stage.element.focus({ preventScroll: true }));
     this.#undoing.add(everySecond(() => this.foot.tick(this.gate)));
-    this.#undoing.add(keepHeldOver(this.look.element, this.foot.element));
+    this.#undoing.add(keepHeldOver(this.view, this.foot.element));
     context.help(keysOf());
     this.#arrive();
     // As soon as it is on the page.
@@ -139,6 +143,7 @@ export class GateScreen {
   remove() {
     this.#undoing.run();
     this.look.remove();
+    this.answer.remove();
     this.strip.remove();
     this.foot.run.remove();
     pictures?.want([]);
@@ -179,7 +184,7 @@ export class GateScreen {
   toFrame(frame) {
     if (!this.gate || frame < 0 || frame >= this.gate.batch) return;
     this.frame = frame;
-    this.#show();
+    this.show();
     this.spoken.textContent = t("gate.image", { number: frame + 1, count: this.gate.batch });
   }
 
@@ -205,11 +210,6 @@ export class GateScreen {
     return this.element.dataset.facts === "shown" && getComputedStyle(this.facts.element).position === "absolute";
   }
 
-  async fullScreen() {
-    if (document.fullscreenElement) await document.exitFullscreen();
-    else await document.documentElement.requestFullscreen?.().catch((error) => this.context.toast("warn", t("screen.noFullScreen"), error.message));
-  }
-
   /** @param {boolean} [shown] the other way round when left out */
   toggleFacts(shown = this.element.dataset.facts !== "shown") {
     this.element.dataset.facts = shown ? "shown" : "hidden";
@@ -223,8 +223,9 @@ export class GateScreen {
     if (!gate || !isOpen(gate) || performance.now() - this.#since < SETTLE) return;
     // A mask that is on its way goes with the decision.
     await this.#masking;
-    const text = choice.kind === "route" ? this.drafts.get(gate.id).trim() : "";
-    if (!this.bar.hold(gate, { ...choice, text })) return;
+    const more = choice.kind === "route" ? this.answer.of(gate, this.drafts.get(gate.id).trim()) : {};
+    if (!more) return this.context.toast("info", t("choice.notTicked"));
+    if (!this.bar.hold(gate, { ...choice, ...more })) return;
     if (this.context.settings.get("advance") && gate.id === this.id && !this.onward()) this.spoken.textContent = t("screen.allDecided");
   }
 
@@ -239,7 +240,7 @@ export class GateScreen {
     this.#missing = "";
     this.foot.text.value = this.drafts.get(this.id);
     this.walk.id = this.id;
-    this.#show();
+    this.show();
     this.#speak();
     if (!this.gate) void this.#find(this.id);
   }
@@ -257,11 +258,12 @@ export class GateScreen {
     } catch (error) {
       if (id !== this.id) return;
       this.#missing = /** @type {Error} */ (error).message;
-      this.#show();
+      this.show();
     }
   }
 
-  #show() {
+  /** Draws what may have changed. */
+  show() {
     const { gate, walk } = this;
     const open = !!gate && isOpen(gate);
     const held = this.held.of(this.id);
@@ -274,6 +276,7 @@ export class GateScreen {
     this.look.stage.element.setAttribute("aria-label", label);
     this.look.show(gate ?? null, this.frame, walk.ahead());
     this.strip.show(gate, this.frame);
+    this.answer.show(gate, open, this.frame);
     this.tools.show(gate, open);
     this.foot.show(gate, held, this.drafts.get(this.id));
     this.facts.show(gate);

@@ -1,6 +1,7 @@
 /** What is held or was just sent, at the page's lower edge, with Undo and Take back. */
 import { everySecond } from "../comfyui/lib/clock.mjs";
 import { addStylesheet, el } from "../comfyui/lib/dom.mjs";
+import { Answers } from "../comfyui/lib/gate-answers.mjs";
 import { outcomeText } from "../comfyui/lib/gate-state.mjs";
 import { register, t } from "../comfyui/lib/i18n.mjs";
 import { Batches } from "./batches.mjs";
@@ -44,6 +45,8 @@ export class HeldBar {
     const channel = new BroadcastChannel("gatebus-held");
     const seconds = () => Number(settings.get("hold")) || 0;
     this.decisions = new HeldDecisions({ decisions, feed, seconds, storage: ofTab, channel });
+    /** What was ticked and typed at gates and is not decided. */
+    this.answers = new Answers(ofTab);
     this.batches = new Batches(surroundings, ofTab, channel);
     this.rows = el("div", { class: "gb-held-rows" });
     this.more = el("button", { type: "button", class: "gb-held-more", onclick: () => this.#open(!this.#all) });
@@ -84,11 +87,12 @@ export class HeldBar {
   /**
    * Holds that decision, in place of another one that is held there.
    * @param {any} gate
-   * @param {{kind?: "route" | "cancel", route?: number, text?: string}} choice
+   * @param {import("./held.mjs").Made} choice what was ticked and typed goes with a route, unless it says otherwise
    * @returns {boolean} whether it is held or sent now
    */
   hold(gate, choice) {
-    if (!this.decisions.hold(gate, choice)) return false;
+    const whole = choice.kind === "cancel" ? choice : { ...this.answers.of(gate), ...choice };
+    if (!this.decisions.hold(gate, whole)) return false;
     this.batches.drop(gate.id);
     return true;
   }

@@ -7,12 +7,15 @@
  * what it holds at once.
  */
 import { ApiError, decisionId } from "../comfyui/lib/api.mjs";
+import { labelsOfGate } from "../comfyui/lib/gate-choice.mjs";
 import { isOpen, routeName } from "../comfyui/lib/gate-state.mjs";
+import { t } from "../comfyui/lib/i18n.mjs";
 
 /** @typedef {import("../comfyui/lib/gate-decisions.mjs").Decisions} Decisions */
 /** @typedef {import("../comfyui/lib/gate-decisions.mjs").Choice} Choice */
 /** @typedef {import("../comfyui/lib/feed.mjs").Feed} Feed */
 
+/** @typedef {{kind?: "route" | "cancel", route?: number, text?: string, chosen?: number[]}} Made what a person decided */
 /**
  * @typedef {Choice & {gateId: string, title: string, name: string, state: "held" | "sent" | "done", until: number}} Held
  *   `title` of the gate and `name` of the route ("" for a stop) are for people; `held` until
@@ -79,17 +82,18 @@ export class HeldDecisions extends EventTarget {
   /**
    * Holds that decision instead of another one that is held at the gate, or that the server did not take.
    * @param {any} gate
-   * @param {{kind?: "route" | "cancel", route?: number, text?: string}} choice
+   * @param {Made} choice
    * @returns {boolean} whether it is held or sent now
    */
-  hold(gate, { kind = "route", route = 0, text = "" }) {
+  hold(gate, { kind = "route", route = 0, text, chosen }) {
     if (!isOpen(gate) || (kind === "route" && (route < 1 || route > gate.routes))) return false;
     if (this.decisions.of(gate.id)?.state === "sending") return false;
-    const name = kind === "route" ? routeName(route, gate.labels) : "";
+    const some = chosen?.length ? ` (${t("choice.some", { count: chosen.length, batch: gate.batch })})` : "";
+    const name = kind === "route" ? routeName(route, labelsOfGate(gate)) + some : "";
     const until = Date.now() + 1000 * this.seconds();
     this.#all.delete(gate.id);
     this.decisions.dismiss(gate.id);
-    this.#all.set(gate.id, { gateId: gate.id, title: gate.title, name, kind, route, text, id: decisionId(), state: "held", until });
+    this.#all.set(gate.id, { gateId: gate.id, title: gate.title, name, kind, route, text, chosen, id: decisionId(), state: "held", until });
     this.#changed();
     return true;
   }

@@ -1,5 +1,7 @@
 /** One gate in the inbox: its picture, what it is, its routes, and what is going on with it. */
 import { el } from "../comfyui/lib/dom.mjs";
+import { isBatch, isChooser, isText } from "../comfyui/lib/gate-answers.mjs";
+import { labelsOfGate } from "../comfyui/lib/gate-choice.mjs";
 import { ageText, countdownText, isOpen, keyOfRoute, outcomeText, routeName, sizeText } from "../comfyui/lib/gate-state.mjs";
 import { showImage } from "../comfyui/lib/images.mjs";
 import { t } from "../comfyui/lib/i18n.mjs";
@@ -19,6 +21,8 @@ import { t } from "../comfyui/lib/i18n.mjs";
 
 /** Times that a picture is asked for when it does not come. */
 const TRIES = 4;
+/** Characters of a text that a card shows. */
+const SHOWN = 600;
 
 export class Card {
   /** @type {any} */
@@ -44,7 +48,8 @@ export class Card {
     const title = `gi-title-${id}`;
     this.image = el("img", { alt: "", draggable: "false", decoding: "async" });
     this.marks = el("span", { class: "gi-marks" });
-    this.picture = el("a", { class: "gi-picture", href: `#/gates/${id}`, tabindex: -1, draggable: "false" }, this.image, this.marks);
+    this.text = el("span", { class: "gi-text", hidden: true });
+    this.picture = el("a", { class: "gi-picture", href: `#/gates/${id}`, tabindex: -1, draggable: "false" }, this.image, this.text, this.marks);
     this.box = el("input", { type: "checkbox", tabindex: -1 });
     this.title = el("span", { class: "gi-title", id: title });
     this.where = el("span", { class: "gi-where" });
@@ -137,6 +142,8 @@ export class Card {
     this.title.title = [name, sizeText(gate)].filter(Boolean).join("\n");
     this.where.textContent = [gate.workflow, gate.instance].filter(Boolean).join(" · ");
     this.where.title = this.where.textContent;
+    this.text.hidden = !isText(gate);
+    this.text.textContent = isText(gate) ? gate.text.slice(0, SHOWN) : "";
     this.note.textContent = gate.note;
     this.note.title = gate.note;
     this.picture.setAttribute("aria-label", t("inbox.open", { title: name }));
@@ -171,7 +178,7 @@ export class Card {
 
   /** @param {any} gate @param {number} route @param {number} chosen */
   #button(gate, route, chosen) {
-    const name = routeName(route, gate.labels);
+    const name = isChooser(gate) && isBatch(gate) ? t("choice.choose") : routeName(route, labelsOfGate(gate));
     return el(
       "button",
       {

@@ -219,10 +219,10 @@ class InboxView {
     const gate = feed.gates.get(id);
     if (!gate || !isOpen(gate) || inbox.indexOf(id) < 0) {
       const known = gate ?? feed.ended.get(id);
-      toast("warn", t("inbox.tooLate"), known ? outcomeText(known) : "");
-      return;
+      return toast("warn", t("inbox.tooLate"), known ? outcomeText(known) : "");
     }
     if (route > gate.routes) return;
+    if (!this.held.answers.ready(gate)) return this.context.go(`#/gates/${id}`);
     const away = document.activeElement === document.body || this.grid.space.contains(document.activeElement);
     if (!this.held.hold(gate, { route })) return;
     this.#point(this.#freeAfter(id));

@@ -100,8 +100,7 @@ export class Decisions extends EventTarget {
     const more = { by: this.name(), decision_id: attempt.id };
     try {
       const { kind, route, text, chosen } = attempt;
-      // Undefined ones are left out of what is sent.
-      const routed = { ...more, text, chosen };
+      const routed = { ...more, ...(text !== undefined && { text }), ...(chosen?.length && { chosen }) };
       const gate = await (kind === "route" ? this.api.route(gateId, route, routed) : this.api.cancel(gateId, more));
       this.#settle(gateId);
       this.feed.take(gate);

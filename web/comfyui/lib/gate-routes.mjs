@@ -85,7 +85,7 @@ export class GateRoutes {
           if (event.key === "F2") this.edit(route);
         },
       },
-      el("span", { class: "gatebus-number", "aria-hidden": "true" }, only?.sign ?? String(route)),
+      el("span", { class: `gatebus-number${only ? " gatebus-sign" : ""}`, "aria-hidden": "true" }, only?.sign ?? String(route)),
       el("span", { class: "gatebus-name" }, name),
     );
   }

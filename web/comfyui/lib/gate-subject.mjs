@@ -31,15 +31,19 @@ export class GateSubject {
     this.elements = [this.picture.element, this.text.element, this.ticked];
   }
 
-  /** @param {any} gate undefined for none @param {boolean} open whether it can be answered */
-  show(gate, open) {
+  /**
+   * @param {any} gate undefined for none
+   * @param {boolean} open whether it can be answered
+   * @param {boolean} [pictured] whether its images are shown here
+   */
+  show(gate, open, pictured = true) {
     this.#gate = gate;
     const text = isText(gate);
     const batch = isBatch(gate) && !!gate.layout;
     // Of one that was decided, what was chosen.
     const ticked = !batch ? [] : gate.decision ? chosenOf(gate.decision) : this.answers.ticked(gate);
-    this.picture.element.hidden = text;
-    this.picture.show(text ? undefined : gate, open, ticked);
+    this.picture.element.hidden = text || !pictured;
+    this.picture.show(this.picture.element.hidden ? undefined : gate, open, ticked);
     this.text.show(text ? gate : undefined, open);
     this.ticked.hidden = !batch || (!open && !ticked.length);
     if (!this.ticked.hidden) this.#count(gate, open, ticked.length);
