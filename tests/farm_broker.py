@@ -13,6 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from broker.farm import carrier  # noqa: E402
 from broker.farm.dispatcher import Dispatcher  # noqa: E402
+from broker.farm.mounting import carry  # noqa: E402
 from broker.jobs.record import Limits  # noqa: E402
 from broker.jobs.redis import open_redis_jobs  # noqa: E402
 from gates.settings import Settings  # noqa: E402
@@ -29,7 +30,7 @@ def main(url: str, lease: str, *listed: str) -> None:
         store = open_store(settings, Path(folder), Path(folder))
         jobs = open_redis_jobs(settings, Limits(lease=float(lease)))
         dispatcher = Dispatcher(store, jobs, lease=float(lease), listed=listed, client_of=quick_client)
-        asyncio.run(dispatcher.run())
+        asyncio.run(carry(store, jobs, dispatcher))
 
 
 if __name__ == "__main__":

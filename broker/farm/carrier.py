@@ -23,7 +23,7 @@ from ..comfyui.outcome import Outcome
 from ..comfyui.progress import Progress
 from ..jobs.record import Failure, Job, Renewal
 from ..jobs.store import JobStore
-from .needs import GATE_NODES
+from .needs import CONTINUED, GATE_NODES
 from .results import Blocking, fetched, prepared
 from .roster import Roster
 
@@ -284,7 +284,9 @@ class Carrier:
 
     async def _failed(self, client: ComfyClient, outcome: Outcome) -> None:
         error = outcome.error
-        if isinstance(error, OutOfMemory) and self.job.attempt < MAX_ATTEMPTS:
+        # A run from a gate has failed at its gate by now; whoever wants it again says so there.
+        again = self.job.attempt < MAX_ATTEMPTS and CONTINUED not in self.job.nodes
+        if isinstance(error, OutOfMemory) and again:
             try:
                 await client.free()
             except ComfyError as reason:

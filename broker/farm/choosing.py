@@ -99,6 +99,16 @@ def choose(job: Job, candidates: Sequence[Candidate]) -> tuple[Candidate | None,
     return chosen, tuple(reasons)
 
 
+def can_run(job: Job, candidates: Sequence[Candidate]) -> bool:
+    """Whether an instance has what the job needs and answers, busy or paused as it may be.
+
+    A job with gates asks for one of this store: elsewhere nobody would know them.
+    """
+    return any(
+        not each.unusable and not _lacking(job, each) and (each.announced or not job.gates) for each in candidates
+    )
+
+
 def _against(job: Job, candidate: Candidate) -> str:
     """Why the job can't go there now, "" when it can."""
     if candidate.unusable:

@@ -26,7 +26,7 @@ from ..comfyui.errors import ComfyError
 from ..jobs.record import Job, Offer, Place, Reason, Stray
 from ..jobs.store import JobStore
 from .carrier import Carrier
-from .choosing import choose
+from .choosing import can_run, choose
 from .roster import Roster
 
 TICK = 1.0
@@ -103,6 +103,10 @@ class Dispatcher:
     def carried(self) -> int:
         """Jobs that this broker carries now."""
         return len(self._carried)
+
+    def can_run(self, job: Job) -> bool:
+        """Whether an instance of the farm has what the job needs, busy or paused as it may be; from any thread."""
+        return can_run(job, self._roster.candidates({}))
 
     async def run(self) -> None:
         """Works until it is cancelled; jobs under way are then left to other brokers, or to this one's successor."""

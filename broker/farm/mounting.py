@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from gates.runs import Runs
 from gates.store import Store
 
 from ..comfyui.client import ComfyClient
 from ..jobs.store import JobStore
+from .continuing import Continuing
 from .dispatcher import Dispatcher, default_client
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,18 @@ def mount_farm(app: web.Application, store: Store, jobs: JobStore) -> None:
             folder=settings.output_dir,
             client_of=client_of,
         )
-        running = asyncio.create_task(dispatcher.run())
+        running = asyncio.create_task(carry(store, jobs, dispatcher))
         yield
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
     app.cleanup_ctx.append(run)
+
+
+async def carry(store: Store, jobs: JobStore, dispatcher: Dispatcher) -> None:
+    """Dispatches jobs, and makes jobs of the runs that go on from decided gates, until it is cancelled."""
+    runs = Runs(lambda: store, Continuing(store, jobs, dispatcher.can_run))
+    try:
+        await dispatcher.run()
+    finally:
+        await asyncio.to_thread(runs.close)

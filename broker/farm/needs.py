@@ -16,6 +16,9 @@ from ..jobs.record import Input
 GATE_NODES = frozenset({"ImageGate", "ImageChooserGate", "TextGate"})
 """Node classes of the pack that wait for a person; pools give what is active, and don't."""
 
+CONTINUED = "GatebusContinued"
+"""The node class that every run from a gate has."""
+
 MAX_NODES = 5000
 """Nodes of one prompt."""
 

@@ -102,9 +102,9 @@ class Roster:
             self._ask(member)
 
     def candidates(self, places: dict[str, Place]) -> list[Candidate]:
-        """Every instance as it is now."""
+        """Every instance as it is now; may be called from any thread."""
         found = []
-        for member in self.members.values():
+        for member in list(self.members.values()):
             left = member.breaker.left
             unusable = member.unusable or (f"left alone for {left:.0f} s: {member.breaker.why}" if left else "")
             place = places.get(member.id, Place())
