@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 import pytest
 
 from gates.gate.record import Waiter
+from gates.setting_values import Token
 from gates.settings import Settings
 from gates.store import open_store
-
-pytestmark = pytest.mark.redis
 
 QUICK = replace(Settings(), instance="studio", tick=0.3, lease=1.0)
 
 
-@pytest.fixture
-async def farm(redis_server: Any, host_at: Any) -> Any:
-    """An API over Redis."""
-    return await host_at(replace(QUICK, store_url=redis_server.url))
+@pytest.fixture(params=["local", pytest.param("redis", marks=pytest.mark.redis)])
+async def farm(request: pytest.FixtureRequest, host_at: Any) -> Any:
+    """An API over each kind of store."""
+    if request.param == "local":
+        return await host_at(QUICK)
+    return await host_at(replace(QUICK, store_url=request.getfixturevalue("redis_server").url))
 
 
 async def step(function: Any, *arguments: Any, **more: Any) -> Any:
@@ -176,7 +178,9 @@ async def test_what_cannot_be_run_again_says_what_to_do(farm: Any) -> None:
     assert "not stored" in refused["error"]["message"]
 
 
-async def test_an_orphan_is_parked_by_a_person_and_goes_on(farm: Any, redis_server: Any, tmp_path: Any) -> None:
+@pytest.mark.redis
+async def test_an_orphan_is_parked_by_a_person_and_goes_on(redis_server: Any, host_at: Any, tmp_path: Any) -> None:
+    farm = await host_at(replace(QUICK, store_url=redis_server.url))
     store = open_store(replace(QUICK, store_url=redis_server.url), tmp_path / "disk", tmp_path / "state")
     kept, bare = [replace(farm, store=store, waiters=[]).open_gate(frames=1) for _ in range(2)]
     await step(kept.store_continuation, b"how it goes on")
@@ -204,13 +208,14 @@ async def test_an_orphan_is_parked_by_a_person_and_goes_on(farm: Any, redis_serv
     await step(store.close)
 
 
-async def test_both_routes_need_the_role_that_decides(redis_server: Any, host_at: Any) -> None:
-    host = await host_at(replace(QUICK, store_url=redis_server.url))
-    table = {route.path: route for route in host.api.routes}
+async def test_who_may_only_look_parks_nothing_and_runs_nothing_again(host_at: Any) -> None:
+    digest = hashlib.sha256(b"eye").hexdigest()
+    host = await host_at(replace(QUICK, tokens=(Token("view", "eye", digest),)))
     for name in ("park", "again"):
-        assert table[f"/gatebus/gates/{{gate_id}}/{name}"].role == "decide"
-        answer = await host.client.get(f"/gatebus/gates/{'0' * 32}/{name}")
-        assert answer.status in (404, 405)
+        path = f"/gatebus/gates/{'0' * 32}/{name}"
+        for token, status in (("", 401), ("eye", 403)):
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            assert (await host.client.post(path, json={}, headers=headers)).status == status
 
 
 async def test_gates_look_alike_in_the_list_the_snapshot_and_alone(farm: Any, follow: Any) -> None:
