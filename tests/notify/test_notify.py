@@ -138,6 +138,30 @@ def test_a_gate_that_waits_long_loses_its_process_or_ends_by_its_deadline_is_tol
     store.close()
 
 
+def test_a_gate_that_parks_is_told_of_once_and_a_run_that_fails_with_its_error(
+    studio: Studio, telling: Telling, hooks: Hooks, redis_server: RedisServer
+) -> None:
+    started(telling, hooks, redis_server, notify_events=("opened", "failed"))
+    parked = studio.kept_gate("cover")
+    until(lambda: hooks.told() == [parked.gate.id], "that it opened")
+    assert studio.store.gates.park([parked])
+    studio.store.gates.prompts_ended({parked.gate.prompt_id: ""})
+    studio.store.gates.decide(parked.gate.id, make_decision("route", 1))
+    studio.run(parked.gate.id, "KSampler: no memory")
+    until(lambda: hooks.told(event="failed"), "that its run failed")
+    # Made again, it was opened by nobody; that one goes well.
+    fresh = studio.store.gates.again(parked.gate.id, make_decision("route", 1))
+    studio.run(fresh.id)
+    last = studio.open_gate("last")
+    until(lambda: last.gate.id in hooks.told(), "the last one")
+    assert hooks.told(event="opened") == [parked.gate.id, last.gate.id]
+    (failed,) = [g for arrived in hooks.arrived for g in arrived.json["gates"] if g["event"] == "failed"]
+    assert (failed["id"], failed["run_error"]) == (parked.gate.id, "KSampler: no memory")
+    (told,) = [arrived.json for arrived in hooks.arrived if "failed" in {g["event"] for g in arrived.json["gates"]}]
+    assert told["title"] == "What ran on from a gate has failed: cover"
+    assert told["text"].startswith("KSampler: no memory")
+
+
 def test_on_a_cluster_people_are_told_too(telling: Telling, hooks: Hooks, servers: Servers, tmp_path: Path) -> None:
     port = servers.start("--cluster-enabled", "yes", "--save", "")
     client = redis.Redis(port=port)

@@ -136,7 +136,7 @@ async def test_a_failure_that_nobody_foresaw_is_500_without_its_reason(
     assert answer.status == 500
     assert "secret" not in await answer.text()
     assert any(record.exc_info for record in caplog.records)
-    text = metrics.render(0, None).decode()
+    text = metrics.render(0, None, {}).decode()
     assert one(text, "gatebus_exchanges_total", route="/fail", method="GET", status="500") == 1
 
 
@@ -187,6 +187,22 @@ async def test_metrics_tell_exchanges_decisions_streams_gates_and_the_store(
     names = figures(await (await client.get("/metrics")).text())
     labels = {dict(labels)["route"] for name, labels in names if name == "gatebus_exchanges_total"}
     assert labels - {"/gatebus/events"} == {route, "/metrics", "(none)", "/gatebus/buses/{name}"}
+
+
+async def test_metrics_tell_what_is_parked_and_which_runs_go_on(
+    client_of: Callable[..., Awaitable[Client]], studio: Studio, tmp_path: Path
+) -> None:
+    client = await client_of(make_app(studio.store, tmp_path))
+    going, begun, _ = (studio.park_gate().gate.id for _ in range(3))
+    studio.open_gate()
+    for gate_id in (going, begun):
+        assert (await client.post(f"/gatebus/gates/{gate_id}/route", json={"route": 1})).status == 200
+    assert studio.store.gates.claim_run(begun, "broker:1", 60_000)
+    text = await (await client.get("/metrics")).text()
+    assert one(text, "gatebus_gates", status="parked") == 1
+    assert one(text, "gatebus_gates", status="waiting") == 1
+    runs = [one(text, "gatebus_runs", state=state) for state in ("pending", "submitting", "submitted", "running")]
+    assert runs == [1, 1, 0, 0]
 
 
 async def test_with_tokens_metrics_want_the_role_view(
