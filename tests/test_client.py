@@ -316,6 +316,30 @@ def test_what_is_refused_decides_nothing(studio: Studio, client: gatebus.Client)
     assert client.gate(waiter.gate).decision is None
 
 
+def test_a_parked_gate_is_decided_followed_and_run_again(studio: Studio, client: gatebus.Client) -> None:
+    gate = studio.park_gate("cover", workflow="flux").gate
+    assert [each.id for each in client.gates("parked")] == [gate.id]
+    assert client.wait_for(timeout=10).id == gate.id
+    assert client.route(gate, 2, text="dark").run == "pending"
+    with pytest.raises(TimeoutError, match="The run is pending"):
+        client.run_of(gate, timeout=0.3)
+    threading.Timer(0.3, studio.run, (gate.id, "KSampler: no memory")).start()
+    failed = client.run_of(gate, timeout=LIMIT)
+    assert (failed.run, failed.run_error) == ("failed", "KSampler: no memory")
+    assert [each.id for each in client.gates(run="failed")] == [gate.id]
+    fresh = client.again(failed, by="ben", decision_id="once")
+    assert fresh.decision is not None
+    assert (fresh.of, fresh.decision.route, fresh.decision.text) == (gate.id, 2, "dark")
+    assert client.again(failed, by="ben", decision_id="once").id == fresh.id
+    studio.run(fresh.id)
+    assert client.run_of(fresh).run == "done"
+    other = client.again(fresh, 1, text="", chosen=[0]).decision
+    assert other is not None
+    assert (other.route, other.text, other.chosen) == (1, "", "0")
+    with pytest.raises(gatebus.Conflict, match="waits on this gate"):
+        client.park(studio.kept_gate().gate)
+
+
 def test_a_gate_that_has_ended_and_one_that_is_cancelled(studio: Studio, client: gatebus.Client) -> None:
     waiter = open_gate(studio)
     assert client.cancel(waiter.gate, by="anna").decision is not None
