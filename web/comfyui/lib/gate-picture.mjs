@@ -16,7 +16,7 @@ import { loadBlob, showImage } from "./images.mjs";
 /** Images of a batch that are shown. */
 const FRAMES = 16;
 /** Pixels of an image that can be ticked, at least; more of them are scrolled to. */
-const LEAST = 72;
+const LEAST = 60;
 /** The mask's colour, red, green, blue, and how much it covers (0 to 255). */
 const TINT = [255, 64, 64, 150];
 
@@ -129,7 +129,7 @@ export class GatePicture {
     let least = "0";
     if (this.ticks && this.#frames > 1 && Math.min(width / columns, height / rows) < LEAST) {
       // They would be too small to see and to hit.
-      columns = Math.max(1, Math.floor(width / (LEAST * Math.max(1, Math.min(2, this.#aspect)))));
+      columns = Math.max(1, Math.floor(width / (LEAST * Math.max(1, Math.min(1.5, this.#aspect)))));
       rows = Math.ceil(this.#frames / columns);
       least = `${Math.round(Math.max(LEAST, Math.min(2 * LEAST, width / columns / this.#aspect)))}px`;
     }

@@ -16,6 +16,8 @@ import { runFromHere } from "./run-from-here.mjs";
 
 /** Pixels; the part of the node that is ours is never lower. */
 const MIN_HEIGHT = 240;
+/** Pixels on each side of it. */
+const MARGIN = 6;
 /** The same where images are to be ticked. */
 const TICKING_HEIGHT = 360;
 
@@ -80,7 +82,7 @@ function addPanel(node, shared, more, height = MIN_HEIGHT) {
     fail: (summary, detail) => toast("error", summary, detail),
   });
   undoing.add(() => view.remove());
-  view.element.style.minHeight = `${height}px`;
+  view.element.style.minHeight = `${height - 2 * MARGIN}px`;
   // Where the focus is on one of our buttons, ComfyUI must not take Delete for the node.
   undoing.listen(view.element, "keydown", (event) => {
     if (event.key === "Delete" || event.key === "Backspace") event.stopPropagation();
@@ -88,7 +90,7 @@ function addPanel(node, shared, more, height = MIN_HEIGHT) {
   const widget = node.addDOMWidget("gatebus_gate", "GATEBUS_GATE", view.element, {
     serialize: false,
     hideOnZoom: false,
-    margin: 6,
+    margin: MARGIN,
     getMinHeight: () => height,
     getValue: () => "",
     setValue: () => undefined,
