@@ -90,8 +90,13 @@ test("a stream that breaks is begun again behind the last event; what ended mean
   await until(() => streams.length === 2);
   assert.equal(streams[1].cursor, "e.7");
   known.set("a", gate("a", 2, { status: "applied", decision: { by: "Bo" } }));
-  streams[1].say(snapshot(gate("c")));
+  /** @type {string[]} */
+  const opened = [];
+  feed.addEventListener("opened", (event) => opened.push(/** @type {CustomEvent} */ (event).detail.id));
+  // "d" was made to run again: it is decided from the start, and waits for nobody.
+  streams[1].say(snapshot(gate("c"), gate("d", 1, { status: "decided", decision: { by: "Bo" } })));
   await until(() => feed.ended.get("a")?.decision.by === "Bo" && feed.gates.has("c"));
+  assert.deepEqual(opened, ["c"]);
   feed.stop();
 });
 

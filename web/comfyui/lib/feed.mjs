@@ -226,7 +226,8 @@ export class Feed extends EventTarget {
     if (this.#reset) this.ended.clear();
     for (const gate of content.gates) {
       const known = this.#known(gate.id);
-      if (!gone.delete(gate.id) && !known && this.#begun) fresh.push(gate);
+      // One that was made to run again is decided from the start.
+      if (!gone.delete(gate.id) && !known && this.#begun && !gate.decision) fresh.push(gate);
       // What an answer told meanwhile may be newer than the snapshot.
       if (!known || this.#reset || known.rev <= gate.rev) this.gates.set(gate.id, gate);
     }
