@@ -41,6 +41,8 @@ test("each state of a run has its words, with where it runs when that is known",
     assert.notEqual(runText(gate({ run }), gate({ run })), "");
     assert.doesNotMatch(runText(gate({ run }), gate({ run })), /undefined|run\./);
   }
+  const waits = gate({ run: "pending", run_error: "gpu-0 has no UpscaleModel" });
+  assert.match(runText(waits, waits), /has no UpscaleModel/);
   assert.match(runText(gate(), gate({ run: "failed", run_error: "no memory" })), /no memory/);
   assert.equal(isUnderWay(gate({ run: "done" })) || isUnderWay(gate({ run: "failed" })), false);
   assert.equal(runText(gate({ parked: 0 }), gate({ parked: 0 })), "");

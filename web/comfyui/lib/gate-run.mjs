@@ -41,7 +41,7 @@ export function runText(gate, lead) {
   switch (lead.run) {
     case "pending":
     case "submitting":
-      return t("run.pending");
+      return lead.run_error ? t("run.pendingFor", { reason: lead.run_error }) : t("run.pending");
     case "submitted":
       return where ? t("run.submittedTo", { where }) : t("run.submitted");
     case "running":
