@@ -7,7 +7,6 @@ any point: a job with a prompt id is looked for on its instance before anything 
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 import uuid
@@ -23,6 +22,7 @@ from ..comfyui.outcome import Outcome
 from ..comfyui.progress import Progress
 from ..jobs.record import Failure, Job, Renewal
 from ..jobs.store import JobStore
+from .heeding import answered, heed, is_refused
 from .needs import CONTINUED, GATE_NODES
 from .results import Blocking, fetched, prepared
 from .roster import Roster
@@ -97,8 +97,12 @@ class Carrier:
             self._cancel.set()
         client = self._roster.client(self.job.instance, self.job.url)
         try:
-            if not self.job.prompt_id and not await self._send(client):
-                return
+            if not self.job.prompt_id:
+                # One after another, so that they stand in that instance's queue in their turn.
+                async with self._roster.sending(self.job.instance):
+                    sent = await self._send(client)
+                if not sent:
+                    return
             outcome = await self._follow(client)
             await self._end(client, outcome)
         except Lost as lost:
@@ -111,8 +115,7 @@ class Carrier:
             await self._finish("cancelled")
             return False
         try:
-            uploading = self._roster.uploading(self.job.instance)
-            document = await prepared(self._jobs, self._blocking, client, uploading, self.job)
+            document = await prepared(self._jobs, self._blocking, client, self.job)
         except ComfyError as error:
             self._roster.failed(self.job.instance, error.message)
             await self._back(f"its inputs could not be sent: {error.message}", delay=AGAIN)
@@ -173,7 +176,7 @@ class Carrier:
             while True:
                 try:
                     # What the client heard before an outage is no sign of life; a look is.
-                    found = await client.find(self.job.prompt_id)
+                    found = await answered(client.find(self.job.prompt_id))
                     away = 0.0
                     if found.state in ("queued", "running"):
                         self._see("running" if found.state == "running" else "submitted", self._seen[1], self._seen[2])
@@ -181,7 +184,7 @@ class Carrier:
                 except ComfyError as error:
                     now = time.monotonic()
                     away = away or now
-                    refused = (refused or now) if _is_refused(error) else 0.0
+                    refused = (refused or now) if is_refused(error) else 0.0
                     self._roster.failed(self.job.instance, error.message)
                     self._see("unknown", note=f"its instance does not answer: {error.message}")
                     if refused and now - refused >= REFUSED_FOR:
@@ -196,16 +199,18 @@ class Carrier:
 
     async def _waited(self, client: ComfyClient) -> Outcome:
         waiting = asyncio.create_task(client.wait(self.job.prompt_id, silence=None, on_progress=self._progress))
-        stopping = asyncio.create_task(self._stop(client))
+        beside = asyncio.create_task(self._stop(client)), asyncio.create_task(heed(client))
         try:
-            await asyncio.wait({waiting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, *beside}, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
-                stopping.result()
+                for ended in beside:
+                    if ended.done():
+                        ended.result()
             return await waiting
         finally:
-            for each in (waiting, stopping):
+            for each in (waiting, *beside):
                 each.cancel()
-            await asyncio.gather(waiting, stopping, return_exceptions=True)
+            await asyncio.gather(waiting, *beside, return_exceptions=True)
 
     async def _stop(self, client: ComfyClient) -> None:
         """Cancels the prompt when that is wanted, and again until it has ended; takes back what waits when drained."""
@@ -321,10 +326,3 @@ class Carrier:
                 log.debug("gatebus: %s", error)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
-
-
-def _is_refused(error: BaseException) -> bool:
-    """Whether nothing listens at that address: its process has ended."""
-    cause = error.__cause__
-    inner = getattr(cause, "os_error", cause)
-    return getattr(inner, "errno", None) == errno.ECONNREFUSED

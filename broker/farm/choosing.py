@@ -64,7 +64,7 @@ class Candidate:
     limit: int = 2
     """Jobs of the farm at a time."""
     announced: bool = True
-    """Whether it announces itself in this store, where its gates then are, too."""
+    """Whether it announces itself in this store now, where its gates then are, too."""
 
     @property
     def busy(self) -> int:
@@ -75,7 +75,7 @@ class Candidate:
 def choose(job: Job, candidates: Sequence[Candidate]) -> tuple[Candidate | None, tuple[Reason, ...]]:
     """The instance for the job, None when there is none now; and why, or why not, for each one."""
     against = {each.id: _against(job, each) for each in candidates}
-    if job.gates and any(each.announced and not _lacking(job, each) for each in candidates):
+    if job.gates and any(_shows_gates(job, each) for each in candidates):
         # There, nobody here would see that it waits; when there is no other place, people may look there.
         against.update({each.id: UNSEEN for each in candidates if not each.announced and not against[each.id]})
     able = [each for each in candidates if not against[each.id]]
@@ -121,6 +121,11 @@ def _against(job: Job, candidate: Candidate) -> str:
     if candidate.place.held >= candidate.limit:
         return f"has {candidate.place.held} jobs of {candidate.limit}"
     return ""
+
+
+def _shows_gates(job: Job, candidate: Candidate) -> bool:
+    """Whether the gates of the job would be seen here, for all that is known."""
+    return candidate.announced and (candidate.capabilities is None or not _lacking(job, candidate))
 
 
 def _lacking(job: Job, candidate: Candidate) -> str:

@@ -23,22 +23,16 @@ from .needs import with_files
 Blocking = Callable[..., Awaitable[Any]]
 
 
-async def prepared(
-    jobs: JobStore, blocking: Blocking, client: ComfyClient, uploading: asyncio.Lock, job: Job
-) -> dict[str, Any]:
+async def prepared(jobs: JobStore, blocking: Blocking, client: ComfyClient, job: Job) -> dict[str, Any]:
     """The job's document with its inputs uploaded and named as the instance calls them.
 
-    The client sends what the instance has not: names are made of the content. ``uploading`` is the
-    instance's. Raises BlobNotFound,
-    InvalidImage, TooLarge, and as the client does.
+    The client sends what the instance has not: names are made of the content. One job at a time, or two
+    would both send it. Raises BlobNotFound, InvalidImage, TooLarge, and as the client does.
     """
     document: dict[str, Any] = json.loads(await blocking(jobs.blob, job.prompt))
     references = {}
     for digest in dict.fromkeys(each.digest for each in job.inputs):
-        data = await blocking(jobs.blob, digest)
-        async with uploading:
-            # The client asks first whether the instance has it: of two at a time both would send it.
-            upload = await client.upload_image(data)
+        upload = await client.upload_image(await blocking(jobs.blob, digest))
         references.update({(each.node, each.input): upload.reference for each in job.inputs if each.digest == digest})
     return {**document, "prompt": with_files(document["prompt"], references)}
 

@@ -16,9 +16,12 @@ from gates.store import Store
 
 from ..comfyui.client import ComfyClient
 from ..comfyui.errors import ComfyError
+from ..comfyui.machine import SystemStats
+from ..comfyui.outcome import Queue
 from ..jobs.record import Place
 from .breaker import Breaker
 from .choosing import Candidate, Capabilities
+from .heeding import answered
 
 REFRESH = 120.0
 """Seconds after which it is asked again what an instance has: models come without a restart."""
@@ -53,7 +56,7 @@ class Member:
     """When its capabilities were asked for; monotonic seconds."""
     looked: float = float("-inf")
     look: asyncio.Task[None] | None = None
-    uploading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    sending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Roster:
@@ -108,16 +111,9 @@ class Roster:
             left = member.breaker.left
             unusable = member.unusable or (f"left alone for {left:.0f} s: {member.breaker.why}" if left else "")
             place = places.get(member.id, Place())
-            facts = (
-                place,
-                unusable,
-                member.capabilities,
-                member.queue,
-                member.vram_free,
-                self._limit,
-                member.announced,
-            )
-            found.append(Candidate(member.id, member.name, member.url, *facts))
+            facts = (place, unusable, member.capabilities, member.queue, member.vram_free, self._limit)
+            seen = member.announced and member.here
+            found.append(Candidate(member.id, member.name, member.url, *facts, announced=seen))
         return found
 
     def client(self, instance: str, url: str) -> ComfyClient:
@@ -129,10 +125,10 @@ class Roster:
             self._strangers[url] = self._client_of(url)
         return self._strangers[url]
 
-    def uploading(self, instance: str) -> asyncio.Lock:
-        """Held while a file is sent to the instance."""
+    def sending(self, instance: str) -> asyncio.Lock:
+        """Held while a job is sent to the instance, with its files: whoever asks first has it first."""
         member = self.members.get(instance)
-        return member.uploading if member is not None else asyncio.Lock()
+        return member.sending if member is not None else asyncio.Lock()
 
     def failed(self, instance: str, why: str) -> None:
         """Leaves the instance alone for a while."""
@@ -197,7 +193,7 @@ class Roster:
         try:
             if not member.announced:
                 member.looked = time.monotonic()
-                queue, stats = await member.client.queue(), await member.client.system_stats()
+                queue, stats = await answered(_looked(member.client))
                 member.queue = len(queue.running) + len(queue.pending)
                 member.vram_free = sum(device.vram_free for device in stats.devices[:1])
                 if not member.here:
@@ -225,6 +221,10 @@ def listed_instances(urls: Sequence[str], records: Sequence[Instance]) -> list[I
         for url in plain
         if url not in announced
     ]
+
+
+async def _looked(client: ComfyClient) -> tuple[Queue, SystemStats]:
+    return await client.queue(), await client.system_stats()
 
 
 def listed_id(url: str) -> str:

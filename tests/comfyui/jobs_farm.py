@@ -18,17 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from broker.farm.roster import listed_id
 from broker.jobs.opening import limits_of
 from broker.jobs.record import ENDED, Job
 from broker.jobs.redis import RedisJobs, open_redis_jobs
 from gates.settings import Settings
+from gates.store import open_store
 from tests.comfyui.process import ComfyUI
 from tests.redis_server import RedisServer
 from tests.service.processes import ROOT, Broker, Command
 
 LEASE = 5.0
 QUICK = {"GATEBUS_LEASE": str(int(LEASE)), "GATEBUS_TICK": "1"}
-LAG = 6.0
+LAG = 12.0
 """Seconds after which a job must tell what its ComfyUI has told by then."""
 
 
@@ -54,6 +56,7 @@ class JobsFarm:
 
     def __post_init__(self) -> None:
         self.settings = Settings(store_url=self.redis.url, lease=LEASE)
+        self.store = open_store(self.settings, self.folder / "disk", self.folder / "state")
         self.jobs: RedisJobs = open_redis_jobs(self.settings, limits_of(self.settings))
 
     @property
@@ -85,10 +88,13 @@ class JobsFarm:
         return answer.stdout
 
     def idle(self) -> None:
-        """Waits until no job lives, nothing is in a queue, and both ComfyUIs are in service."""
+        """Wakes what is frozen, and waits until no job lives and no copy may run."""
         for each in self.comfyuis.values():
             assert each.process is not None
+            each.process.send_signal(signal.SIGCONT)
         self.until(lambda: not self.jobs.page(1, state="live")[0] and not self.jobs.strays(), "the farm is idle")
+        for name in self.comfyuis:
+            self.jobs.set_place(self.id_of(name), "")
 
     def until(self, condition: Callable[[], Any], what: str, limit: float = 60.0) -> Any:
         end = time.monotonic() + limit
@@ -108,8 +114,8 @@ class JobsFarm:
     def id_of(self, name: str) -> str:
         """Under which id the farm knows the ComfyUI."""
         url = self.comfyuis[name].url
-        (found,) = {job.instance for job in self.jobs.page(1000)[0] if job.url == url}
-        return found
+        announced = {record.url.rstrip("/"): record.id for record in self.store.instances.records()}
+        return announced.get(url) or listed_id(url)
 
     def seen(self) -> dict[str, Seen | None]:
         """URL -> what that ComfyUI says, None when it does not answer."""
@@ -130,6 +136,7 @@ class JobsFarm:
                 each.process.send_signal(signal.SIGCONT)
             each.stop()
         self.jobs.close()
+        self.store.close()
 
 
 class Truth:
@@ -173,7 +180,8 @@ class Truth:
         self.looks += 1
         steady = [job for job in before if shown[job["id"]]["rev"] == job["rev"]]
         if len(steady) == len(before) == len(shown):
-            told = Counter("ended" if job["state"] in ENDED else job["state"] for job in before)
+            told = Counter(job["state"] for job in before)
+            told["ended"] = sum(job["state"] in ENDED for job in before)
             if counts != {state: told.get(state, 0) for state in counts}:
                 self.wrong.append(f"counted {counts}, listed {told}")
         strange = {}

@@ -34,6 +34,9 @@ def test_gates_go_where_they_are_seen_even_when_there_is_no_place_there_now() ->
     chosen, reasons = choose(gate_job(), [lacking, listed])
     assert chosen is listed
     assert reasons[0].text == "lacks the node ImageGate"
+    unknown = Candidate("d", "begins", "http://d")
+    chosen, reasons = choose(gate_job(), [unknown, listed])
+    assert (chosen, reasons[1].text) == (None, UNSEEN)
     plain, _ = choose(Job("1" * 32, nodes=("SaveImage",)), [here, listed])
     assert plain is listed
 
