@@ -12,6 +12,7 @@ import heapq
 import logging
 import platform
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,8 @@ from .instances.address import address
 from .instances.announcer import Announcer
 from .instances.record import CLIENT_SHOWN, PENDING_SHOWN, Device, Instance, Pending, Running
 from .names import LABEL_LIMIT, clean_text
+from .own_server import OwnServer, PromptWatch
+from .runs import Runs
 from .settings import Settings
 from .store import Store, open_store
 
@@ -119,6 +122,63 @@ def notice(at: Place, severity: str, text: str) -> None:
     """Shows a person a text without stopping anything; ``severity`` is ``info``, ``warn`` or ``error``."""
     data = {"severity": severity, "text": text, "node_id": at.node_id, "display_node": at.display_node}
     _send(NOTICE_EVENT, data, at.client_id)
+
+
+def outputs(prompt_id: str) -> tuple[str, ...]:
+    """The output nodes that a running prompt was queued to run."""
+    from server import PromptServer
+
+    queue = PromptServer.instance.prompt_queue
+    with queue.mutex:
+        found = [entry[4] for entry in queue.currently_running.values() if entry[1] == prompt_id]
+    return tuple(sorted(found[0])) if found else ()
+
+
+def lazy_inputs(classes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Node class -> its inputs that are evaluated only when it asks for them; without those that have none."""
+    return {name: lazy for name in classes if (lazy := _lazy_inputs(name))}
+
+
+@functools.lru_cache(maxsize=10_000)
+def _lazy_inputs(name: str) -> tuple[str, ...]:
+    from nodes import NODE_CLASS_MAPPINGS
+
+    declared = NODE_CLASS_MAPPINGS[name].INPUT_TYPES() if name in NODE_CLASS_MAPPINGS else {}
+    inputs = {**declared.get("required", {}), **declared.get("optional", {})}
+    return tuple(
+        key for key, kind in inputs.items() if len(kind) > 1 and isinstance(kind[1], dict) and kind[1].get("lazy")
+    )
+
+
+def missing_classes(classes: Iterable[str]) -> list[str]:
+    """Those node classes that this ComfyUI does not have."""
+    from nodes import NODE_CLASS_MAPPINGS
+
+    return sorted(name for name in classes if name not in NODE_CLASS_MAPPINGS)
+
+
+def prompt_end(prompt_id: str) -> tuple[bool, dict[str, Any] | None]:
+    """Whether the prompt runs or waits to, and its entry in the history, None when there is none."""
+    from server import PromptServer
+
+    queue = PromptServer.instance.prompt_queue
+    with queue.mutex:
+        there = any(entry[1] == prompt_id for entry in (*queue.currently_running.values(), *queue.queue))
+        return there, queue.history.get(prompt_id)
+
+
+def watch_prompt(prompt_id: str) -> None:
+    """Has the store told when this prompt has ended; to be called while it runs, from any thread."""
+    _process.watch(prompt_id)
+
+
+def own_address() -> tuple[str, int, bool]:
+    """(host, port, TLS) at which this process reaches its own server."""
+    from comfy.cli_args import args
+
+    host = args.listen.split(",")[0].strip()
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 (compared, not bound)
+    return host, int(args.port), bool(args.tls_keyfile and args.tls_certfile)
 
 
 def input_dir() -> Path:
@@ -230,6 +290,8 @@ class _Process:
         self._lock = threading.Lock()
         self._store: Store | None = None
         self._announcer: Announcer | None = None
+        self._runs: Runs | None = None
+        self._watch: PromptWatch | None = None
 
     def settings(self) -> Settings:
         return Settings.load(user_dir() / "settings.json")
@@ -244,10 +306,20 @@ class _Process:
     def announce(self) -> None:
         self._announcer = Announcer(self.store, look)
 
+    def go_on(self) -> None:
+        """Looks for runs that go on from decided gates; from the start, also when nothing was ever queued here."""
+        runs = self._runs = Runs(self.store, OwnServer(self.store, own_address, prompt_end, missing_classes))
+        self._watch = PromptWatch(self.store, prompt_end, runs.wake)
+
+    def watch(self, prompt_id: str) -> None:
+        if self._watch is not None:
+            self._watch.add(prompt_id)
+
     def close(self) -> None:
         # First: it withdraws this instance from the store.
-        if self._announcer is not None:
-            self._announcer.close()
+        for thread in (self._announcer, self._runs, self._watch):
+            if thread is not None:
+                thread.close()
         self.store().close()
 
 
@@ -276,6 +348,7 @@ def start() -> None:
     else:
         log.info("gatebus: the store is %s", settings.safe_url or "this machine alone (no store_url is set)")
         _process.announce()
+        _process.go_on()
 
 
 def _without_fingerprints(submitted: dict[str, Any]) -> dict[str, Any]:

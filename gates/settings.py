@@ -96,6 +96,12 @@ class Settings:
     replicas: int = _setting(
         0, values.whole(0, 9), "Redis replicas that must confirm a decision before it is answered as made."
     )
+    when_waiting: str = _setting(
+        "hold",
+        values.choice("hold", "park"),
+        "What gates do that are left at default: hold keeps their prompt until the decision, park ends it and goes on"
+        " from there.",
+    )
     max_gates: int = _setting(1000, values.whole(1, 100_000), "Waiting gates of one process.")
     max_image_bytes: int = _setting(256 * MIB, values.whole(1024, 2**33), "Bytes of one encoded image from outside.")
     max_pixels: int = _setting(

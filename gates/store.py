@@ -63,6 +63,8 @@ class Store:
     unavailable: Callable[[], str] = field(default=lambda: "")
     """Why the shared store can't be reached right now, "" when it can (or none is configured)."""
     decisions: DecisionLog = field(kw_only=True)
+    owner: str = field(default="", kw_only=True)
+    """``instance id:boot`` of this process."""
     closers: tuple[Callable[[], None], ...] = ()
     """What :meth:`close` calls, in this order."""
 
@@ -95,6 +97,7 @@ def open_store(settings: Settings, disk_dir: Path, state_dir: Path) -> Store:
             events,
             closers=(gates.close, identity.lock.close),
             decisions=decisions,
+            owner=identity.owner,
         )
     if settings.replicas and "+cluster" in settings.store_url:
         raise InvalidSetting(
@@ -129,6 +132,7 @@ def _open_redis(settings: Settings, disk_dir: Path, state_dir: Path, identity: I
         lambda: connection.away,
         closers,
         decisions=decisions,
+        owner=identity.owner,
     )
 
 

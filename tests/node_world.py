@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Door:
         self.announced: list[str] = []
         self.notices: list[str] = []
         self.seen = 0
+        self.watched: set[str] = set()
         self.item = 0
 
     def place(self, unique_id: str, dynprompt: Any, extra_pnginfo: Any) -> comfy.Place:
@@ -61,6 +62,15 @@ class Door:
 
     def store(self) -> Store:
         return self._store
+
+    def outputs(self, prompt_id: str) -> tuple[str, ...]:
+        return ()
+
+    def lazy_inputs(self, classes: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def watch_prompt(self, prompt_id: str) -> None:
+        self.watched.add(prompt_id)
 
 
 @pytest.fixture

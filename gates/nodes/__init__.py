@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .chooser_gate import ImageChooserGate
+from .continued import GatebusContinued, GatebusResumed
 from .gate_decision import GateDecision
 from .image_gate import ImageGate
 from .image_pool import GridImagePool
@@ -16,6 +17,8 @@ NODE_CLASS_MAPPINGS: dict[str, Any] = {
     "ImageChooserGate": ImageChooserGate,
     "TextGate": TextGate,
     "GateDecision": GateDecision,
+    "GatebusResumed": GatebusResumed,
+    "GatebusContinued": GatebusContinued,
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
@@ -24,4 +27,6 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "ImageChooserGate": "Image Chooser Gate (Batch)",
     "TextGate": "Text Gate",
     "GateDecision": "Gate Decision",
+    "GatebusResumed": "Resumed Gates (internal)",
+    "GatebusContinued": "Continued Gate (internal)",
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .. import comfy
 from ..codec import Encoded
-from ..errors import GateClosed, GateNotFound, TakenBack
+from ..errors import Conflict, GateClosed, GateNotFound, InvalidInput, NotFound, TakenBack, TooLarge
 from ..gate.record import ENDED, Decision, Gate, Waiter
 from ..store import Store
 from . import passed
+from .parking import Keeping, parks
 from .pause import Pause, in_background
 
 log = logging.getLogger(__name__)
@@ -27,8 +29,12 @@ class Asked:
     store: Store
     at: comfy.Place
     waiter: Waiter
+    parks_after: float = math.inf
+    """Seconds until it parks, infinite for never."""
+    why_not: str = ""
+    """Why it can't park, as far as is known."""
     upload: Future[object] | None = None
-    """The whole image on its way to the store, None when it is there already or there is none."""
+    """Whole image and continuation on their way to the store, None when there is nothing to store."""
 
 
 def gate_at(at: comfy.Place, gate_id: str = "", **fields: Any) -> Gate:
@@ -46,8 +52,8 @@ def gate_at(at: comfy.Place, gate_id: str = "", **fields: Any) -> Gate:
     )
 
 
-def taken_up(store: Store, resume: str, at: comfy.Place, wired: bool) -> str:
-    """The id of the gate that this call takes up again, "" for none.
+def orphaned(store: Store, resume: str, at: comfy.Place, wired: bool) -> str:
+    """The id of the orphan that this call takes up again, "" for none.
 
     Of the calls over a list, only the one that opened the gate takes it up; without a wired
     input (``wired``) there is no list.
@@ -67,32 +73,50 @@ def ask(
     store: Store,
     gate: Gate,
     preview: bytes,
-    timeout: float,
+    keep: Keeping,
     mask: bytes | None = None,
     whole: Callable[[], Encoded] | None = None,
 ) -> Asked:
-    """Opens the gate and makes it known (in a thread); ``whole`` makes the image that follows in the background."""
-    asked = Asked(store, at, store.gates.open(gate, preview, timeout, mask))
+    """Opens the gate and makes it known (in a thread).
+
+    What follows in the background: the image that ``whole`` makes, and the continuation that ``keep`` makes.
+    """
+    question = keep.question
+    waiter = store.gates.open(replace(gate, family=question.family or at.prompt_id), preview, question.timeout, mask)
+    asked = Asked(store, at, waiter, question.parks_after(store.settings.when_waiting))
     try:
         pause.watch(asked.waiter)
         comfy.announce(at, gate.id)
-        if whole is not None:
-            # Also when the gate was decided before it came to that.
-            asked.upload = in_background(lambda: asked.waiter.store_image(whole()), "storing a gate's image", long=True)
+        # Also when the gate was decided before it came to that.
+        asked.upload = in_background(lambda: _store(asked, keep, whole), "storing a gate's image", long=True)
     except BaseException:
         asked.waiter.close("error")
         raise
     return asked
 
 
-async def answered(pause: Pause, asked: Asked, carry_out: Callable[[Decision], tuple[Any, ...]]) -> tuple[Any, ...]:
+def _store(asked: Asked, keep: Keeping, whole: Callable[[], Encoded] | None) -> None:
+    if whole is not None:
+        asked.waiter.store_image(whole())
+    try:
+        asked.waiter.store_continuation(keep.continuation(asked.store).to_bytes())
+    except (Conflict, InvalidInput, NotFound, TooLarge) as error:
+        asked.why_not = error.message
+        log.info("gatebus: gate %s can't go on later: %s", asked.waiter.gate.id, error.message)
+        if asked.parks_after < math.inf:
+            comfy.notice(asked.at, "warn", f"This gate holds. {error.message}")
+
+
+async def answered(
+    pause: Pause, asked: Asked, carry_out: Callable[[Decision], tuple[Any, ...]], outputs: int
+) -> tuple[Any, ...]:
     """Waits for the decision; the outputs that ``carry_out`` makes of it (in a thread; again, if the store was away).
 
-    Ends the gate when the prompt is stopped or fails.
+    When the gate parks instead: so many blockers. Ends the gate when the prompt is stopped or fails.
     """
     waiter = asked.waiter
 
-    def outputs() -> tuple[Any, ...]:
+    def passing() -> tuple[Any, ...]:
         decision = _acknowledged(pause, waiter)
         made = carry_out(decision)
         passed.remember(asked.at, waiter.gate, decision)
@@ -101,7 +125,12 @@ async def answered(pause: Pause, asked: Asked, carry_out: Callable[[Decision], t
     try:
         while True:
             try:
-                return await pause.patiently(outputs, when=waiter.on_decision)
+                if asked.parks_after < math.inf and await parks(
+                    pause, waiter, asked.at, asked.parks_after, lambda: asked.why_not
+                ):
+                    log.info("gatebus: gate %s has parked", waiter.gate.id)
+                    return blocked(outputs)
+                return await pause.patiently(passing, when=waiter.on_decision)
             except TakenBack:
                 log.info("gatebus: gate %s waits again: its decision was taken back", waiter.gate.id)
     except BaseException as error:
@@ -111,6 +140,11 @@ async def answered(pause: Pause, asked: Asked, carry_out: Callable[[Decision], t
         # What was decided is logged with its image, and its image kept for a time.
         if asked.upload is not None and waiter.decision is None:
             asked.upload.cancel()
+
+
+def blocked(outputs: int) -> tuple[Any, ...]:
+    """So many outputs that let nothing behind them run."""
+    return tuple(comfy.blocker() for _ in range(outputs))
 
 
 def _acknowledged(pause: Pause, waiter: Waiter) -> Decision:

@@ -10,11 +10,12 @@ from .. import comfy
 from ..errors import GatebusError, InvalidInput
 from ..gate.record import Decision
 from ..tensors import to_tensor
-from .asking import Asked, answered, taken_up
-from .gate_inputs import INPUTS, Question, check_question
+from .asking import Asked, answered, blocked, orphaned
+from .gate_inputs import HIDDEN, INPUTS, WAITING, WHEN_WAITING, Question, check_question
+from .parking import Keeping, keeping
 from .passing import AT_TIMEOUT, check_at_timeout, chosen_of
 from .pause import Pause
-from .picture import Picture, ask_about, picture, publish
+from .picture import Picture, ask_about, picture, publish, taken_up
 
 LABEL = "pass"
 """The label of the one route: what is chosen goes on."""
@@ -84,8 +85,9 @@ class ImageChooserGate:
                 ),
                 "note": _GATE["note"],
                 "format": _GATE["format"],
+                **WAITING,
             },
-            "hidden": INPUTS["hidden"],
+            "hidden": HIDDEN,
         }
 
     @classmethod
@@ -96,10 +98,14 @@ class ImageChooserGate:
         timeout: float | None = None,
         at_timeout: str | None = None,
         note: str | None = None,
+        when_waiting: str | None = None,
+        park_after: float | None = None,
         resume: str | None = "",
+        replay: str | None = "",
+        family: str | None = None,
     ) -> bool | str:
         """True, or what is wrong; refused when the prompt is queued. A linked input arrives as None."""
-        if images is not None and resume == "":
+        if images is not None and resume == "" and replay == "":
             return "images must be wired"
         try:
             _question(
@@ -107,7 +113,11 @@ class ImageChooserGate:
                 timeout=timeout or 0.0,
                 at_timeout=AT_TIMEOUT[0] if at_timeout is None else at_timeout,
                 note=note or "",
+                when_waiting=when_waiting or WHEN_WAITING[0],
+                park_after=park_after or 0.0,
                 resume=resume or "",
+                replay=replay or "",
+                family=family or "",
             )
         except GatebusError as error:
             return error.message
@@ -130,14 +140,30 @@ class ImageChooserGate:
         at_timeout: str = AT_TIMEOUT[0],
         note: str = "",
         format: str = "png",
-        resume: str = "",
+        **ways: Any,
     ) -> tuple[Any, ...]:
-        """The chosen images and their masks, the others (a blocker for none), the indexes and their number."""
-        question = _question(send_id, timeout, at_timeout, note, format, resume)
+        """The chosen images and their masks, the others (a blocker for none), the indexes and their number.
+
+        Everything is blocked when the gate has parked. ``ways``: ``when_waiting`` and what follows it in the inputs.
+        """
+        question = _question(send_id, timeout, at_timeout, note, format, **ways)
+        if question.blocked:
+            return blocked(len(self.RETURN_TYPES))
         at = comfy.place(unique_id, dynprompt, extra_pnginfo)
         with Pause(at) as pause:
-            asked, shown = await pause.step(lambda: _open(pause, question, at, images, mask), discard=_withdraw)
-            return await answered(pause, asked, lambda decision: _carry_out(question, asked, shown, decision))
+            if question.decision_id:
+                asked, shown, question = await pause.at_last(lambda: taken_up(comfy.store(), question, at))
+            else:
+                keep = keeping(at, dynprompt, extra_pnginfo, question, format=format)
+                asked, shown = await pause.step(
+                    lambda: _open(pause, question, at, images, mask, keep), discard=_withdraw
+                )
+            return await answered(
+                pause,
+                asked,
+                lambda decision: _carry_out(question, asked, shown, decision),
+                len(self.RETURN_TYPES),
+            )
 
 
 def _question(
@@ -146,7 +172,7 @@ def _question(
     at_timeout: str = AT_TIMEOUT[0],
     note: str = "",
     format: str = "png",
-    resume: str = "",
+    **ways: Any,
 ) -> Question:
     return check_question(
         routes=1,
@@ -156,23 +182,28 @@ def _question(
         timeout_route=check_at_timeout(at_timeout),
         note=note,
         format=format,
-        resume=resume,
+        **ways,
     )
 
 
 def _open(
-    pause: Pause, question: Question, at: comfy.Place, images: torch.Tensor | None, mask: torch.Tensor | None
+    pause: Pause,
+    question: Question,
+    at: comfy.Place,
+    images: torch.Tensor | None,
+    mask: torch.Tensor | None,
+    keep: Keeping,
 ) -> tuple[Asked, Picture]:
     """Opens the gate and makes it known (in a thread)."""
     store = comfy.store()
-    resumed = taken_up(store, question.resume, at, images is not None)
+    orphan = orphaned(store, question.resume, at, images is not None)
     stored = images is None
     if images is None:
-        if not resumed:
+        if not orphan:
             raise InvalidInput("images must be wired")
-        images = to_tensor(store.gates.image(resumed))
+        images = to_tensor(store.gates.image(orphan))
     shown = picture(images, mask, question, store)
-    return ask_about(pause, at, store, question, shown, resumed, stored, kind="batch"), shown
+    return ask_about(pause, at, store, question, shown, keep, orphan, stored, kind="batch"), shown
 
 
 def _carry_out(question: Question, asked: Asked, shown: Picture, decision: Decision) -> tuple[Any, ...]:

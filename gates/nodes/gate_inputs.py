@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..bus.record import FORMATS, parse_bus_reference
+from ..cut import BLOCKED
 from ..errors import InvalidInput
-from ..gate.record import MAX_ROUTES
-from ..names import TEXT_LIMIT, check_gate_id, check_name, clean_text
+from ..gate.record import MAX_ROUTES, Gate
+from ..names import TEXT_LIMIT, check_decision_id, check_gate_id, check_name, clean_text
 
 LONGEST_TIMEOUT = 31 * 86_400
 """Seconds."""
@@ -28,6 +30,40 @@ SEARCH_ALIASES = (
     "send image",
     "get image",
 )
+
+WHEN_WAITING = ("default", "hold", "park")
+
+WAITING: dict[str, Any] = {
+    "when_waiting": (
+        list(WHEN_WAITING),
+        {
+            "default": WHEN_WAITING[0],
+            "tooltip": "hold keeps this prompt until you have decided; park ends it, frees queue and memory, and goes"
+            " on from here when you have decided. default is what GATEBUS_WHEN_WAITING says.",
+        },
+    ),
+    "park_after": (
+        "FLOAT",
+        {
+            "default": 0.0,
+            "min": 0.0,
+            "max": LONGEST_TIMEOUT,
+            "step": 1.0,
+            "tooltip": "Seconds until the gate parks. 0: with park at once, with hold never.",
+        },
+    ),
+}
+"""The last inputs of every gate node."""
+
+# Set in API-format prompts only (``cut.py``): what this node takes up or passes again, and where it belongs.
+HIDDEN: dict[str, Any] = {
+    "unique_id": "UNIQUE_ID",
+    "dynprompt": "DYNPROMPT",
+    "extra_pnginfo": "EXTRA_PNGINFO",
+    "resume": ("STRING", {}),
+    "replay": ("STRING", {}),
+    "family": ("STRING", {}),
+}
 
 # The order is a promise: saved workflows hold the values by position, so new ones are appended.
 INPUTS: dict[str, Any] = {
@@ -97,14 +133,9 @@ INPUTS: dict[str, Any] = {
                 " exact gives back the identical tensor.",
             },
         ),
+        **WAITING,
     },
-    "hidden": {
-        "unique_id": "UNIQUE_ID",
-        "dynprompt": "DYNPROMPT",
-        "extra_pnginfo": "EXTRA_PNGINFO",
-        # Set in API-format prompts only: the id of a gate that this node takes up again.
-        "resume": ("STRING", {}),
-    },
+    "hidden": HIDDEN,
 }
 
 
@@ -126,8 +157,32 @@ class Question:
     """The route at the deadline, 0 for none."""
     note: str
     format: str
+    when_waiting: str
+    park_after: float
+    """Seconds."""
     resume: str
-    """The id of the gate to take up again, "" for none."""
+    """The gate to take up again, "" for none; as an orphan when there is no ``decision_id``."""
+    replay: bool
+    """Whether that gate was passed before, and only puts out the same once more."""
+    decision_id: str
+    """The decision to carry out, "" for none."""
+    blocked: bool
+    """Whether nobody is to be asked here, and everything blocked."""
+    family: str
+    """The prompt in which this family of gates began, "" for this one."""
+    whole: str
+    """The gate whose continuation holds the whole prompt, "" when it is this one."""
+
+    def parks_after(self, default: str) -> float:
+        """Seconds until the gate parks, infinite for never; ``default`` is the instance's ``when_waiting``."""
+        way = default if self.when_waiting == "default" else self.when_waiting
+        return self.park_after if way == "park" or self.park_after > 0 else math.inf
+
+    def of(self, gate: Gate) -> Question:
+        """As that gate asked it; a replay publishes nothing."""
+        lines = (*gate.labels, *[""] * gate.routes)[: gate.routes]
+        send_id = "" if self.replay else gate.send_id
+        return replace(self, routes=gate.routes, labels=lines, note=gate.note, send_id=send_id)
 
 
 def check_question(
@@ -139,19 +194,34 @@ def check_question(
     timeout_route: int = 0,
     note: str = "",
     format: str = FORMATS[0],
+    when_waiting: str = WHEN_WAITING[0],
+    park_after: float = 0.0,
     resume: str = "",
+    replay: str = "",
+    family: str = "",
 ) -> Question:
     """What the inputs ask, checked; raises InvalidInput, InvalidName or TooLarge."""
     if not 1 <= routes <= MAX_ROUTES:
         raise InvalidInput(f"routes must be 1 to {MAX_ROUTES}, not {routes}")
-    if not 0 <= timeout <= LONGEST_TIMEOUT:
-        raise InvalidInput(f"timeout must be 0 (none) to {LONGEST_TIMEOUT} seconds, not {timeout:g}")
+    for name, seconds in (("timeout", timeout), ("park_after", park_after)):
+        if not 0 <= seconds <= LONGEST_TIMEOUT:
+            raise InvalidInput(f"{name} must be 0 (none) to {LONGEST_TIMEOUT} seconds, not {seconds:g}")
     if not 0 <= timeout_route <= routes:
         raise InvalidInput(
             f"timeout_route must be 0 (stop the prompt) or one of the routes, 1 to {routes}, not {timeout_route}"
         )
     if format not in FORMATS:
         raise InvalidInput(f"format must be {' or '.join(FORMATS)}")
+    if when_waiting not in WHEN_WAITING:
+        raise InvalidInput(f"when_waiting must be {', '.join(WHEN_WAITING)}")
+    if replay and resume and BLOCKED not in (resume, replay):
+        raise InvalidInput("A gate is resumed or replayed, not both")
+    # Also as an item of a list of gates to replay.
+    blocked = BLOCKED in (resume, replay)
+    gate_id, _, decision_id = ("", "", "") if blocked else (resume or replay).partition(":")
+    if replay and not blocked and not decision_id:
+        raise InvalidInput("replay must be GATE:DECISION")
+    first, _, whole = family.rpartition(":")
     lines = [clean_text(line.strip(), "label") for line in labels.splitlines()]
     if get_id:
         parse_bus_reference(get_id)
@@ -165,5 +235,12 @@ def check_question(
         timeout_route=timeout_route,
         note=clean_text(note, "note", TEXT_LIMIT),
         format=format,
-        resume=check_gate_id(resume) if resume else "",
+        when_waiting=when_waiting,
+        park_after=park_after,
+        resume=check_gate_id(gate_id) if gate_id else "",
+        replay=bool(replay) and not blocked,
+        decision_id=check_decision_id(decision_id) if decision_id else "",
+        blocked=blocked,
+        family=clean_text(first, "family"),
+        whole=check_gate_id(whole) if whole else "",
     )

@@ -11,11 +11,12 @@ from ..bus.record import parse_bus_reference
 from ..errors import BusNotFound, GatebusError
 from ..gate.record import MAX_ROUTES, Decision
 from ..tensors import to_tensor
-from .asking import Asked, answered, taken_up
+from .asking import Asked, answered, blocked, orphaned
 from .gate_inputs import INPUTS, SEARCH_ALIASES, Question, check_question
+from .parking import Keeping, keeping
 from .passing import chosen_of
 from .pause import Pause
-from .picture import Picture, ask_about, picture, publish
+from .picture import Picture, ask_about, picture, publish, taken_up
 
 NOTHING = 64
 """Height and width of the zero mask of a gate that had nothing to ask; ComfyUI's size for "no mask"."""
@@ -54,7 +55,11 @@ class ImageGate:
         timeout: float | None = None,
         timeout_route: int | None = None,
         note: str | None = None,
+        when_waiting: str | None = None,
+        park_after: float | None = None,
         resume: str | None = None,
+        replay: str | None = None,
+        family: str | None = None,
     ) -> bool | str:
         """True, or what is wrong; refused when the prompt is queued. A linked input arrives as None."""
         given: dict[str, Any] = {
@@ -65,7 +70,11 @@ class ImageGate:
             "timeout": timeout,
             "timeout_route": timeout_route,
             "note": note,
+            "when_waiting": when_waiting,
+            "park_after": park_after,
             "resume": resume,
+            "replay": replay,
+            "family": family,
         }
         try:
             check_question(**{name: value for name, value in given.items() if value is not None})
@@ -74,12 +83,14 @@ class ImageGate:
         return True
 
     @classmethod
-    def IS_CHANGED(cls, get_id: str | None = "", resume: str | None = "", **inputs: Any) -> float | str:
+    def IS_CHANGED(
+        cls, get_id: str | None = "", resume: str | None = "", replay: str | None = "", **inputs: Any
+    ) -> float | str:
         """Never the same twice when the gate may ask, so that no old decision is replayed; constant when it can't.
 
         A linked input arrives as None; one that is neither linked nor set does not arrive.
         """
-        asks = "image" in inputs or get_id != "" or resume != ""
+        asks = "image" in inputs or get_id != "" or resume != "" or replay != ""
         return float("nan") if asks else "nothing to ask"
 
     async def run(
@@ -97,31 +108,47 @@ class ImageGate:
         timeout_route: int = 0,
         note: str = "",
         format: str = "png",
-        resume: str = "",
+        **ways: Any,
     ) -> tuple[Any, ...]:
-        """The mask [B, H, W] and the ten routes: the image batch for the one chosen, blockers for the others."""
-        question = check_question(routes, send_id, get_id, labels, timeout, timeout_route, note, format, resume)
-        if image is None and not get_id and not resume:
+        """The mask [B, H, W] and the ten routes: the image batch for the one chosen, blockers for the others.
+
+        Everything is blocked when the gate has parked. ``ways``: ``when_waiting`` and what follows it in the inputs.
+        """
+        question = check_question(routes, send_id, get_id, labels, timeout, timeout_route, note, format, **ways)
+        if question.blocked:
+            return blocked(1 + MAX_ROUTES)
+        if image is None and not get_id and not question.resume:
             return _nothing()
         at = comfy.place(unique_id, dynprompt, extra_pnginfo)
         with Pause(at) as pause:
-            opened = await pause.step(lambda: _open(pause, question, at, image, mask), discard=_withdraw)
-            if opened is None:
-                return _nothing()
-            asked, shown = opened
-            return await answered(pause, asked, lambda decision: _carry_out(question, asked, shown, decision))
+            if question.decision_id:
+                asked, shown, question = await pause.at_last(lambda: taken_up(comfy.store(), question, at))
+            else:
+                keep = keeping(at, dynprompt, extra_pnginfo, question, format=format)
+                opened = await pause.step(lambda: _open(pause, question, at, image, mask, keep), discard=_withdraw)
+                if opened is None:
+                    return _nothing()
+                asked, shown = opened
+            return await answered(
+                pause, asked, lambda decision: _carry_out(question, asked, shown, decision), 1 + MAX_ROUTES
+            )
 
 
 def _open(
-    pause: Pause, question: Question, at: comfy.Place, image: torch.Tensor | None, wired: torch.Tensor | None
+    pause: Pause,
+    question: Question,
+    at: comfy.Place,
+    image: torch.Tensor | None,
+    wired: torch.Tensor | None,
+    keep: Keeping,
 ) -> tuple[Asked, Picture] | None:
     """Opens the gate and makes it known (in a thread); None when there is no image to ask about."""
     store = comfy.store()
-    resumed = taken_up(store, question.resume, at, image is not None)
+    orphan = orphaned(store, question.resume, at, image is not None)
     loaded = None
     stored = False
-    if image is None and resumed:
-        image = to_tensor(store.gates.image(resumed))
+    if image is None and orphan:
+        image = to_tensor(store.gates.image(orphan))
         stored = True
     elif image is None:
         try:
@@ -131,7 +158,7 @@ def _open(
         image = to_tensor(content.image)
         loaded = None if content.mask is None else to_tensor(content.mask)
     shown = picture(image, wired if loaded is None else loaded, question, store)
-    asked = ask_about(pause, at, store, question, shown, resumed, stored)
+    asked = ask_about(pause, at, store, question, shown, keep, orphan, stored)
     return asked, shown
 
 

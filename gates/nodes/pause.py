@@ -15,11 +15,14 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .. import comfy
-from ..errors import StoreUnavailable
+from ..errors import GateBusy, StoreUnavailable
 from ..gate.record import Waiter
+
+if TYPE_CHECKING:
+    from .parking import Parking
 
 LOOK = 0.1
 """Seconds between two looks at ComfyUI's interrupt flag; the promise to people is 0.3."""
@@ -40,14 +43,16 @@ _UPLOADS = ThreadPoolExecutor(2, "gatebus-upload")
 
 
 @dataclass
-class _Siblings:
+class Siblings:
     """The calls of one node over the items of a list. ComfyUI waits for all of them, also after one has failed."""
 
     count: int = 0
     failure: BaseException | None = None
+    parking: Parking | None = None
+    """How those of them that park do so together (``parking.py``)."""
 
 
-_siblings: dict[tuple[str, str], _Siblings] = {}
+_siblings: dict[tuple[str, str], Siblings] = {}
 
 
 class Pause:
@@ -64,7 +69,7 @@ class Pause:
         self._over = False
 
     def __enter__(self) -> Pause:
-        self._group = _siblings.setdefault(self._key, _Siblings())
+        self._group = _siblings.setdefault(self._key, Siblings())
         self._group.count += 1
         return self
 
@@ -96,7 +101,7 @@ class Pause:
         try:
             # Straight from the callback's thread: by way of the event loop it would take longer.
             (when or _at_once)(start)
-            await self._until(lambda wake: future.add_done_callback(lambda _: wake()))
+            await self.until(lambda wake: future.add_done_callback(lambda _: wake()))
         except BaseException:
             if not future.cancel():
                 future.add_done_callback(lambda left: _leave(left, discard))
@@ -112,16 +117,33 @@ class Pause:
             comfy.notice(self._at, "warn", f"The gate was decided and goes on later. {error.message}")
         rest = 0.1
         while True:
-            await self._rest(rest)
+            await self.rest(rest)
             try:
                 return await self.step(call)
             except StoreUnavailable as error:
                 log.debug("gatebus: %s", error.message)
                 rest = min(2 * rest, LONGEST_REST)
 
-    async def _rest(self, seconds: float) -> None:
+    async def at_last(self, call: Callable[[], T], discard: Callable[[T], object] | None = None) -> T:
+        """As :meth:`step`, but what is busy or away is asked again until it is not, or the prompt is stopped."""
+        rest = 0.1
+        while True:
+            try:
+                return await self.step(call, discard)
+            except (GateBusy, StoreUnavailable) as error:
+                log.log(logging.INFO if rest == 0.1 else logging.DEBUG, "gatebus: waiting: %s", error.message)
+            await self.rest(rest)
+            rest = min(2 * rest, LONGEST_REST)
+
+    async def rest(self, seconds: float) -> None:
+        """Returns after so many seconds; raises when the prompt stops."""
         loop = asyncio.get_running_loop()
-        await self._until(lambda wake: loop.call_later(seconds, wake))
+        await self.until(lambda wake: loop.call_later(seconds, wake))
+
+    @property
+    def siblings(self) -> Siblings:
+        """The calls of this node over the items of a list, this one among them."""
+        return self._group
 
     def watch(self, waiter: Waiter) -> None:
         """Stops the prompt, busy nodes included, when that is the decision; from any thread.
@@ -144,7 +166,7 @@ class Pause:
             if not self._over:
                 comfy.interrupt()
 
-    async def _until(self, subscribe: Subscribe) -> None:
+    async def until(self, subscribe: Subscribe) -> None:
         """Returns once the callback given to ``subscribe`` is called, from any thread; raises when the prompt stops."""
         loop = asyncio.get_running_loop()
         over: asyncio.Future[None] = loop.create_future()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from .. import codec, comfy
@@ -15,6 +17,7 @@ from ..store import Store
 from ..tensors import empty_mask, fit_mask, mask_to_array, to_array, to_tensor
 from .asking import Asked, ask, gate_at
 from .gate_inputs import Question
+from .parking import Keeping, kept_mask, take_up
 from .pause import Pause
 
 
@@ -35,7 +38,11 @@ class Picture:
             return self.mask
         if painted is None:
             return empty_mask(self.image)
-        return fit_mask(to_tensor(to_floats(codec.decode_png(painted)[..., 0])), self.image)
+        pixels = codec.decode_png(painted)
+        # Another machine may pack the same pixels in other bytes.
+        if self.shown is not None and np.array_equal(pixels, codec.decode_png(self.shown)):
+            return self.mask
+        return fit_mask(to_tensor(to_floats(pixels[..., 0])), self.image)
 
     def only(self, indexes: Sequence[int], painted: bytes | None) -> Picture:
         """Those images of the batch with the masks that go on with them; the very same tensors when it is all."""
@@ -43,6 +50,19 @@ class Picture:
         if len(indexes) == len(self.image):
             return Picture(self.image, mask, self.shown)
         return Picture(self.image[list(indexes)], mask[list(indexes)], self.shown)
+
+
+def taken_up(store: Store, question: Question, at: comfy.Place) -> tuple[Asked, Picture, Question]:
+    """The decided gate that this call carries out or passes again, its picture, and the question as it was.
+
+    In a thread; see :func:`parking.take_up`.
+    """
+    waiter = take_up(store, question, at)
+    question = question.of(waiter.gate)
+    mask = kept_mask(store, waiter.gate)
+    given = None if mask is None else to_tensor(mask)
+    shown = picture(to_tensor(store.gates.image(waiter.gate.id)), given, question, store)
+    return Asked(store, at, waiter), shown, question
 
 
 def picture(image: torch.Tensor, given: torch.Tensor | None, question: Question, store: Store) -> Picture:
@@ -65,12 +85,17 @@ def ask_about(
     store: Store,
     question: Question,
     shown: Picture,
+    keep: Keeping,
     gate_id: str = "",
     stored: bool = False,
     kind: str = "image",
 ) -> Asked:
     """Opens the gate about the picture (in a thread); ``stored``: its whole image is in the store already."""
     image, compression = to_array(shown.image), store.settings.compression
+    # What goes on later goes on as it was, whatever the format in which it is published.
+    parks = question.parks_after(store.settings.when_waiting) < math.inf
+    format = "exact" if parks else question.format
+    keep = replace(keep, mask=None if shown.shown is None else mask_to_array(shown.mask))
     gate = gate_at(
         at,
         gate_id,
@@ -85,8 +110,8 @@ def ask_about(
         send_id=question.send_id,
         get_id=question.get_id,
     )
-    whole = None if stored else lambda: codec.encode(image, question.format, compression)
-    return ask(pause, at, store, gate, codec.preview_jpeg(image), question.timeout, shown.shown, whole)
+    whole = None if stored else lambda: codec.encode(image, format, compression)
+    return ask(pause, at, store, gate, codec.preview_jpeg(image), keep, shown.shown, whole)
 
 
 def publish(

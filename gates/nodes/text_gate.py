@@ -9,8 +9,10 @@ from ..errors import GatebusError
 from ..gate.record import Decision
 from ..names import TEXT_LIMIT, clean_text
 from ..text_picture import text_jpeg
-from .asking import Asked, answered, ask, gate_at, taken_up
-from .gate_inputs import INPUTS, Question, check_question
+from .any_type import ANY
+from .asking import Asked, answered, ask, blocked, gate_at, orphaned
+from .gate_inputs import HIDDEN, INPUTS, WAITING, WHEN_WAITING, Question, check_question
+from .parking import Keeping, keeping, kept_text, take_up
 from .passing import AT_TIMEOUT, check_at_timeout
 from .pause import Pause
 
@@ -18,16 +20,6 @@ LABEL = "pass"
 """The label of the one route: the text goes on."""
 
 _GATE = INPUTS["optional"]
-
-
-class AnyType(str):
-    """The type of a socket that takes, or gives, whatever it is wired to: ComfyUI asks whether two types differ."""
-
-    def __ne__(self, other: object) -> bool:
-        return False
-
-
-ANY = AnyType("*")
 
 
 class TextGate:
@@ -78,8 +70,9 @@ class TextGate:
                     },
                 ),
                 "note": _GATE["note"],
+                **WAITING,
             },
-            "hidden": INPUTS["hidden"],
+            "hidden": HIDDEN,
         }
 
     @classmethod
@@ -89,7 +82,11 @@ class TextGate:
         timeout: float | None = None,
         at_timeout: str | None = None,
         note: str | None = None,
+        when_waiting: str | None = None,
+        park_after: float | None = None,
         resume: str | None = None,
+        replay: str | None = None,
+        family: str | None = None,
     ) -> bool | str:
         """True, or what is wrong; refused when the prompt is queued. A linked input arrives as None."""
         try:
@@ -98,7 +95,11 @@ class TextGate:
                 timeout=timeout or 0.0,
                 at_timeout=AT_TIMEOUT[0] if at_timeout is None else at_timeout,
                 note=note or "",
+                when_waiting=when_waiting or WHEN_WAITING[0],
+                park_after=park_after or 0.0,
                 resume=resume or "",
+                replay=replay or "",
+                family=family or "",
             )
         except GatebusError as error:
             return error.message
@@ -119,34 +120,47 @@ class TextGate:
         timeout: float = 0.0,
         at_timeout: str = AT_TIMEOUT[0],
         note: str = "",
-        resume: str = "",
+        **ways: Any,
     ) -> tuple[Any, ...]:
-        """The text that was passed, and the signal as it came."""
-        question = _question(timeout, at_timeout, note, resume)
+        """The text that was passed, and the signal as it came.
+
+        Both are blocked when the gate has parked. ``ways``: ``when_waiting`` and what follows it in the inputs.
+        """
+        question = _question(timeout, at_timeout, note, **ways)
+        if question.blocked:
+            return blocked(len(self.RETURN_TYPES))
         at = comfy.place(unique_id, dynprompt, extra_pnginfo)
         with Pause(at) as pause:
-            asked = await pause.step(lambda: _open(pause, question, at, text), discard=_withdraw)
-            return await answered(pause, asked, lambda decision: (_passed(asked, text, decision), signal))
+            if question.decision_id:
+                store = comfy.store()
+                asked = Asked(store, at, await pause.at_last(lambda: take_up(store, question, at)))
+                text = await pause.at_last(lambda: kept_text(store, asked.waiter.gate))
+            else:
+                keep = keeping(at, dynprompt, extra_pnginfo, question, text=text)
+                asked = await pause.step(lambda: _open(pause, question, at, text, keep), discard=_withdraw)
+            return await answered(
+                pause, asked, lambda decision: (_passed(asked, text, decision), signal), len(self.RETURN_TYPES)
+            )
 
 
-def _question(timeout: float = 0.0, at_timeout: str = AT_TIMEOUT[0], note: str = "", resume: str = "") -> Question:
+def _question(timeout: float = 0.0, at_timeout: str = AT_TIMEOUT[0], note: str = "", **ways: Any) -> Question:
     return check_question(
         routes=1,
         labels=LABEL,
         timeout=timeout,
         timeout_route=check_at_timeout(at_timeout),
         note=note,
-        resume=resume,
+        **ways,
     )
 
 
-def _open(pause: Pause, question: Question, at: comfy.Place, text: str) -> Asked:
+def _open(pause: Pause, question: Question, at: comfy.Place, text: str, keep: Keeping) -> Asked:
     """Opens the gate and makes it known (in a thread); raises TooLarge, InvalidInput."""
     shown = clean_text(text, "text", TEXT_LIMIT)
     store = comfy.store()
     gate = gate_at(
         at,
-        taken_up(store, question.resume, at, wired=True),
+        orphaned(store, question.resume, at, wired=True),
         kind="text",
         text=shown,
         note=question.note,
@@ -154,7 +168,7 @@ def _open(pause: Pause, question: Question, at: comfy.Place, text: str) -> Asked
         labels=question.labels,
         timeout_route=question.timeout_route,
     )
-    return ask(pause, at, store, gate, text_jpeg(shown), question.timeout)
+    return ask(pause, at, store, gate, text_jpeg(shown), keep)
 
 
 def _passed(asked: Asked, text: str, decision: Decision) -> str:
