@@ -17,7 +17,7 @@ from tests.comfyui.process import Client, ComfyUI
 DECISION = {"route": 0, "label": 1, "text": 2, "chosen": 3, "by": 4}
 """Outputs of GateDecision."""
 
-WAITING = pytest.mark.parametrize("when_waiting", ["hold"])
+WAITING = pytest.mark.parametrize("when_waiting", ["hold", "park"])
 
 
 def saver(source: str, output: int, name: str) -> dict[str, Any]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+import numpy as np
+
+from gates import codec
 from gates.gate.record import Gate, make_decision
+from gates.text_picture import text_jpeg
 from tests.web.comfy_pages import ComfyPage
 
 OPEN = ".gatebus-gate[data-state=open]"
@@ -187,3 +192,60 @@ def test_a_text_that_somebody_else_passed_is_shown_as_it_passed(comfy: ComfyPage
     area = comfy.page.locator(".gatebus-gate textarea.gatebus-text").first
     comfy.until(lambda: area.input_value() == "a dog", "what Ben made of it")
     assert area.get_attribute("readonly") is not None
+
+
+def ended(comfy: ComfyPage, node: str, batch: int = 0, text: str = "", **decided: Any) -> Gate:
+    """A gate of that node, of images or of a text, that was parked, decided so and has run on."""
+    gates, prompt = comfy.store.gates, uuid.uuid4().hex
+    place = {"workflow_id": str(comfy.workflow()["id"]), "node_id": node, "prompt_id": prompt, "routes": 1}
+    if batch:
+        images = np.linspace(0, 1, batch * 24 * 32 * 3, dtype=np.float32).reshape(batch, 24, 32, 3)
+        gate = Gate(id=uuid.uuid4().hex, kind="batch", width=32, height=24, batch=batch, **place)  # type: ignore[arg-type]
+        waiter = gates.open(gate, codec.preview_jpeg(images))
+        waiter.store_image(codec.encode(images, "exact"))
+    else:
+        gate = Gate(id=uuid.uuid4().hex, kind="text", text=text, **place)  # type: ignore[arg-type]
+        waiter = gates.open(gate, text_jpeg(text))
+    waiter.store_continuation(b"how it goes on")
+    assert gates.park([waiter])
+    gates.prompts_ended({prompt: ""})
+    gates.decide(gate.id, make_decision("route", 1, **decided))
+    assert gates.claim_run(gate.id, "test:1", 60_000)
+    gates.note_run(gate.id, "test:1", "submitted", "j1", "gpu-1", look_in_ms=60_000)
+    run = uuid.uuid4().hex
+    gates.resume(gate.id, gates.get(gate.id).decision.id, run).apply()
+    gates.prompts_ended({run: ""})
+    return gates.get(gate.id)
+
+
+def fresh(comfy: ComfyPage, old: Gate) -> Any:
+    """The decision of the gate that was made to run again."""
+    found = comfy.until(lambda: [gate for gate in comfy.store.gates.records() if gate.of == old.id], "the new gate")
+    return found[0].decision
+
+
+def test_run_from_here_of_a_chooser_takes_other_images(comfy: ComfyPage) -> None:
+    node = chooser(comfy)
+    old = ended(comfy, node, batch=4, chosen="0,2")
+    comfy.until(lambda: ticked(comfy) == [0, 2], "what was chosen")
+    tick = comfy.page.locator(".gatebus-gate:not(.gatebus-card *) .gatebus-tick")
+    comfy.page.get_by_role("button", name="Run from here").first.click()
+    comfy.until(lambda: "then pass" in comfy.page.locator(".gatebus-gate").first.inner_text(), "armed")
+    tick.nth(0).click()
+    tick.nth(3).click()
+    comfy.until(lambda: ticked(comfy) == [2, 3], "other ticks")
+    comfy.screenshot("chooser-again")
+    comfy.page.locator(".gatebus-route").first.click()
+    assert fresh(comfy, old).chosen == "2,3"
+
+
+def test_run_from_here_of_a_text_gate_takes_another_text(comfy: ComfyPage) -> None:
+    node = text_gate(comfy, "a cat")
+    old = ended(comfy, node, text="a cat", **{})
+    area = comfy.page.locator(".gatebus-gate textarea.gatebus-text").first
+    comfy.until(lambda: area.get_attribute("readonly") is not None, "the text as it passed")
+    comfy.page.get_by_role("button", name="Run from here").first.click()
+    comfy.until(lambda: area.get_attribute("readonly") is None, "armed")
+    area.fill("a dog")
+    area.press("Control+Enter")
+    assert fresh(comfy, old).text == "a dog"

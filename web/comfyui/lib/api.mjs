@@ -140,7 +140,7 @@ export class Api {
   /**
    * Has a run go on from a decided gate once more; a repeat with the same decision id is harmless.
    * @param {string} id
-   * @param {{route?: number, text?: string, by?: string, decision_id?: string}} [more] what is left out is as it was decided
+   * @param {{route?: number, text?: string, chosen?: number[], by?: string, decision_id?: string}} [more] what is left out is as it was decided
    * @returns {Promise<any>} the new gate
    */
   again(id, more = {}) {

@@ -24,6 +24,11 @@ export function isChooser(gate) {
   return gate?.kind === "batch";
 }
 
+/** The images of a decision, from 0. @param {any} decision @returns {number[]} none for all of them */
+export function chosenOf(decision) {
+  return decision?.chosen ? decision.chosen.split(",").map(Number) : [];
+}
+
 /** Event `change` (detail: the gate's id). */
 export class Answers extends EventTarget {
   /** @type {Map<string, Answer>} gate id -> answer, the last touched last */
@@ -69,6 +74,14 @@ export class Answers extends EventTarget {
   /** @param {any} gate @param {string} text */
   edit(gate, text) {
     this.#set(gate, { text: text === gate.text ? null : text });
+  }
+
+  /** Begins with what was decided at the gate, to be decided otherwise. @param {any} gate */
+  begin(gate) {
+    const text = isText(gate) && gate.decision?.kind === "route" ? gate.decision.text : null;
+    const all = isChooser(gate) ? Array.from({ length: gate.batch }, (_, frame) => frame) : [];
+    const chosen = chosenOf(gate.decision);
+    this.#set(gate, { ticked: isBatch(gate) ? (chosen.length ? chosen : all) : [], text: text === gate.text ? null : text });
   }
 
   /** Whether it can be decided so: a gate that asks which images go on needs one. @param {any} gate */

@@ -1,16 +1,11 @@
 /** Gates that ask for more than a route, in words: pure functions, free of the DOM and of ComfyUI. */
-import { isBatch, isChooser, isText } from "./gate-answers.mjs";
+import { chosenOf, isBatch, isChooser, isText } from "./gate-answers.mjs";
 import { register, t } from "./i18n.mjs";
 import { choice as texts } from "./texts/choice.mjs";
 
 register("choice", texts);
 
 /** @typedef {import("./gate-answers.mjs").Answers} Answers */
-
-/** The images of a decision, from 0. @param {any} decision @returns {number[]} none for all of them */
-export function chosenOf(decision) {
-  return decision?.chosen ? decision.chosen.split(",").map(Number) : [];
-}
 
 /** How many images went on, "" when all did. @param {any} decision @param {number} batch */
 export function chosenText(decision, batch) {

@@ -3,8 +3,8 @@
  * batch may go on, or its text to edit. Free of ComfyUI.
  */
 import { el } from "./dom.mjs";
-import { isBatch, isChooser, isText } from "./gate-answers.mjs";
-import { chosenOf, chosenText } from "./gate-choice.mjs";
+import { chosenOf, isBatch, isChooser, isText } from "./gate-answers.mjs";
+import { chosenText } from "./gate-choice.mjs";
 import { GatePicture } from "./gate-picture.mjs";
 import { GateText } from "./gate-text.mjs";
 import { t } from "./i18n.mjs";
@@ -41,7 +41,7 @@ export class GateSubject {
     const text = isText(gate);
     const batch = isBatch(gate) && !!gate.layout;
     // Of one that was decided, what was chosen.
-    const ticked = !batch ? [] : gate.decision ? chosenOf(gate.decision) : this.answers.ticked(gate);
+    const ticked = !batch ? [] : gate.decision && !open ? chosenOf(gate.decision) : this.answers.ticked(gate);
     this.picture.element.hidden = text || !pictured;
     this.picture.show(this.picture.element.hidden ? undefined : gate, open, ticked);
     this.text.show(text ? gate : undefined, open);

@@ -44,9 +44,9 @@ export class GateText {
     this.element.hidden = !gate;
     if (!gate) return;
     const { decision } = gate;
-    const text = decision?.kind === "route" ? decision.text : this.answers.text(gate);
+    const text = decision?.kind === "route" && !open ? decision.text : this.answers.text(gate);
     // What is being typed is what is there.
-    if (this.area.value !== text && (other || decision || document.activeElement !== this.area)) this.area.value = text;
+    if (this.area.value !== text && (other || !open || document.activeElement !== this.area)) this.area.value = text;
     this.area.readOnly = !open;
     this.count.textContent = t("choice.characters", { count: text.length });
     this.original.hidden = !open || !this.answers.edited(gate);

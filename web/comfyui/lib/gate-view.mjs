@@ -146,6 +146,7 @@ export class GateView {
     const { gate } = this;
     if (!gate || !canRunAgain(gate, leadOf(gate, this.surroundings.feed))) return false;
     this.#armed = this.#armed ? "" : gate.id;
+    if (this.#armed) this.surroundings.answers.begin(gate);
     this.#draw();
     return true;
   }
@@ -154,14 +155,15 @@ export class GateView {
   choose(route) {
     const { gate } = this;
     if (!gate || route < 1 || route > gate.routes) return false;
+    const { answers, decisions } = this.surroundings;
     if (this.#isArmed(gate)) {
+      if (!answers.ready(gate)) return true;
       this.#armed = "";
-      void this.#run(() => again(this.surroundings, gate, route), t("run.notAgain")).then(() => this.#draw());
+      void this.#run(() => again(this.surroundings, gate, route, answers.of(gate)), t("run.notAgain")).then(() => this.#draw());
       return true;
     }
     if (!isOpen(gate)) return false;
     this.#paged = "";
-    const { answers, decisions } = this.surroundings;
     if (performance.now() - this.#since >= SETTLE && answers.ready(gate)) void decisions.route(gate, route, answers.of(gate));
     return true;
   }
@@ -231,7 +233,8 @@ export class GateView {
     this.element.dataset.state = gate ? (open ? "open" : "ended") : "idle";
     this.element.dataset.gate = gate?.id ?? "";
     const armed = this.#isArmed(gate);
-    this.subject.show(gate, open && !sending);
+    const asked = (open && !sending) || armed;
+    this.subject.show(gate, asked);
     this.run.show(gate);
     this.#head(gate, sending, names);
     this.note.textContent = (open && gate.note) || "";
@@ -239,7 +242,7 @@ export class GateView {
     this.routes.show({
       count: gate && (open || armed || !routes) ? gate.routes : (routes?.() ?? 0),
       labels: names,
-      open: (open && !sending && answers.ready(gate)) || armed,
+      open: asked && answers.ready(gate),
       chosen: gate?.decision?.route ?? attempt?.route ?? 0,
       gateId: gate?.id ?? "",
       only: onlyButton(gate),
@@ -257,7 +260,7 @@ export class GateView {
     this.place.textContent = [gate?.instance, gate && sizeText(gate)].filter(Boolean).join(" · ");
     let text = "";
     if (!gate) text = this.surroundings.idle ?? t("gate.idle");
-    else if (this.#isArmed(gate)) text = t("run.armed");
+    else if (this.#isArmed(gate)) text = t(onlyButton(gate) ? "choice.armed" : "run.armed");
     else if (sending) text = t("gate.sending");
     else if (!isOpen(gate)) text = outcomeText(gate, names);
     else if (gate.status === "orphaned") text = t("gate.orphaned");
@@ -278,7 +281,7 @@ export class GateView {
 
   /** @param {any} gate */
   #labels(gate) {
-    if (isText(gate) || isChooser(gate)) return labelsOfGate(gate, isOpen(gate) ? this.surroundings.answers : undefined);
+    if (isText(gate) || isChooser(gate)) return labelsOfGate(gate, isOpen(gate) || this.#isArmed(gate) ? this.surroundings.answers : undefined);
     const own = this.surroundings.labels?.() ?? [];
     return Array.from({ length: Math.max(gate?.routes ?? 0, own.length) }, (_, at) => own[at] || gate?.labels[at] || "");
   }

@@ -31,6 +31,7 @@ export const choice = {
     viewOne: "One image",
     choose: "Choose…",
     notTicked: "Tick the images that go on first",
+    armed: "Run from here: change it if you like, then pass",
   },
   zh: {
     pass: "放行",
@@ -61,6 +62,7 @@ export const choice = {
     viewOne: "单张图像",
     choose: "挑选…",
     notTicked: "请先勾选要继续的图像",
+    armed: "从此处运行:可先修改,再放行",
   },
   ja: {
     pass: "通す",
@@ -91,6 +93,7 @@ export const choice = {
     viewOne: "1 枚ずつ",
     choose: "選ぶ…",
     notTicked: "先に進める画像にチェックを付けてください",
+    armed: "ここから実行: 必要なら変えてから通してください",
   },
   de: {
     pass: "Durchlassen",
@@ -121,5 +124,6 @@ export const choice = {
     viewOne: "Ein Bild",
     choose: "Wählen…",
     notTicked: "Kreuze erst an, welche Bilder weitergehen",
+    armed: "Ab hier ausführen: ändere es, wenn du magst, dann durchlassen",
   },
 };
