@@ -20,6 +20,8 @@ import comfyui_frontend_package
 from aiohttp import WSMsgType, web
 
 from gates import api
+from gates.own_server import OwnServer, PromptWatch
+from gates.runs import Runs as GoingOn
 from gates.settings import Settings
 from gates.store import open_store
 
@@ -68,6 +70,18 @@ class Host:
         self._loop.close()
         self._undo.close()
         self.store.close()
+
+    def go_on(self) -> None:
+        """Looks from now on for runs that go on from decided gates, as a ComfyUI does, and runs them here."""
+        address = ("127.0.0.1", self._runner.addresses[0][1], False)
+        runs = self.runs
+        going = GoingOn(
+            lambda: self.store, OwnServer(lambda: self.store, lambda: address, runs.prompt_end, runs.missing)
+        )
+        watch = PromptWatch(lambda: self.store, runs.prompt_end, going.wake)
+        runs.watch = watch.add
+        self._undo.callback(going.close)
+        self._undo.callback(watch.close)
 
     def drop_sockets(self) -> None:
         """Closes every tab's WebSocket; the page connects again."""

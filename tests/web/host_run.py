@@ -7,8 +7,9 @@ import contextlib
 import inspect
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -69,6 +70,8 @@ class Runs:
         self._send = send
         self._flag = False
         self._queued = asyncio.Event()
+        self.watch: Callable[[str], object] = lambda prompt_id: None
+        """Has the store told of that prompt's end."""
         self.prompts: list[Prompt] = []
         self.running: Prompt | None = None
 
@@ -89,6 +92,9 @@ class Runs:
             self._flag = True
 
         doors: dict[str, Callable[..., Any]] = {
+            "outputs": lambda prompt_id: tuple(self.running.targets) if self.running else (),
+            "lazy_inputs": lambda classes: {},
+            "watch_prompt": lambda prompt_id: self.watch(prompt_id),
             "place": place,
             "interrupted": lambda: self._flag,
             "interrupt": interrupt,
@@ -104,6 +110,18 @@ class Runs:
 
     def pending(self) -> list[Prompt]:
         return [prompt for prompt in self.prompts if prompt.status == "pending"]
+
+    def prompt_end(self, prompt_id: str) -> tuple[bool, dict[str, Any] | None]:
+        """Whether the prompt runs or waits to, and its entry in the history; from any thread."""
+        for prompt in list(self.prompts):
+            if prompt.id == prompt_id:
+                there = prompt.status in ("pending", "in_progress")
+                return there, None if there else prompt.as_history()
+        return False, None
+
+    def missing(self, classes: Iterable[str]) -> list[str]:
+        """Those node classes that this host does not have."""
+        return sorted(set(classes) - set(self._classes))
 
     def submit(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """(status, answer) of ``POST /prompt``."""
@@ -215,7 +233,7 @@ class Runs:
         for name, kind in declared.get("hidden", {}).items():
             hidden = {
                 "UNIQUE_ID": node_id,
-                "DYNPROMPT": None,
+                "DYNPROMPT": SimpleNamespace(original_prompt=self.running.graph),
                 "EXTRA_PNGINFO": self.running.extra.get("extra_pnginfo"),
             }
             if isinstance(kind, str) and kind in hidden:
@@ -227,9 +245,10 @@ class Runs:
         if self._flag:
             raise Interrupted
         if isinstance(result, dict):
-            self.running.outputs[node_id] = result["ui"]
-            self._tell("executed", node=node_id, display_node=node_id, output=result["ui"])
-            result = result["result"]
+            if "ui" in result:
+                self.running.outputs[node_id] = result["ui"]
+                self._tell("executed", node=node_id, display_node=node_id, output=result["ui"])
+            result = result.get("result", ())
         return result
 
     def _tell(self, event: str, **data: Any) -> None:

@@ -184,3 +184,54 @@ def test_the_tab_lists_parked_gates_of_workflows_that_are_not_open(comfy: ComfyP
     comfy.until(lambda: card.count() == 0, "the card to go")
     end(comfy, gate.id, begin(comfy, gate.id), ERROR)
     comfy.until(lambda: ERROR in card.inner_text() if card.count() else False, "it to come back")
+
+
+def test_a_workflow_that_was_saved_before_gates_could_park_loads_unchanged(comfy: ComfyPage) -> None:
+    node = comfy.gate_workflow(routes=3, labels="keep\nredo\nagain", timeout=600.0, note="the hands", format="exact")
+    saved = comfy.workflow()
+    (gate,) = [each for each in saved["nodes"] if each["type"] == "ImageGate"]
+    values = gate["widgets_values"]
+    assert values[-2:] == ["default", 0]
+    # As it was saved then: without the last two widgets.
+    gate["widgets_values"] = values[:-2]
+    gate["inputs"] = [each for each in gate["inputs"] if each["name"] not in ("when_waiting", "park_after")]
+    comfy.clear()
+    comfy.load_workflow(saved)
+    named = "Object.fromEntries(node.widgets.filter((w) => w.serialize !== false).map((w) => [w.name, w.value]))"
+    shown = comfy.node(node, named)
+    assert list(shown.values())[: len(values)] == values
+    assert (shown["when_waiting"], shown["park_after"]) == ("default", 0)
+    assert [shown[name] for name in ("labels", "timeout", "note", "format")] == [
+        "keep\nredo\nagain",
+        600,
+        "the hands",
+        "exact",
+    ]
+    assert comfy.node(node, "[1, 2, 3].map((at) => node.isOutputConnected(at))") == [True] * 3
+    comfy.queue()
+    (waiting,) = comfy.gates(1)
+    assert (waiting.routes, waiting.note, waiting.status) == (3, "the hands", "waiting")
+    comfy.store.gates.decide(waiting.id, make_decision("route", 3))
+    comfy.until(lambda: comfy.store.gates.get(waiting.id).status == "applied", "the route")
+
+
+def test_a_prompt_from_the_page_parks_frees_the_queue_and_goes_on_here(comfy: ComfyPage) -> None:
+    if comfy.bed.host is not None:  # type: ignore[attr-defined]
+        comfy.bed.host.go_on()  # type: ignore[attr-defined]
+    node = comfy.gate_workflow(routes=2, labels="keep\nredo", when_waiting="park")
+    comfy.queue()
+
+    def parked() -> list[Gate]:
+        return [gate for gate in comfy.store.gates.records() if gate.status == "parked"]
+
+    (gate,) = comfy.until(parked, "the gate to park", limit=30)
+    assert gate.node_id == node
+    says(comfy, "Parked: the queue is free")
+    # The queue is free: the same once more runs up to its gate.
+    comfy.queue()
+    comfy.until(lambda: len(parked()) == 2, "a second one", limit=30)
+    says(comfy, "1 of 2")
+    choose(comfy, "redo")
+    comfy.until(lambda: comfy.store.gates.get(gate.id).run in ("done", "failed"), "the end of its run", limit=60)
+    ended = comfy.store.gates.get(gate.id)
+    assert (ended.status, ended.run, ended.run_error) == ("applied", "done", "")
