@@ -12,8 +12,9 @@ from .continuation import Continuation, Prompt
 from .errors import Conflict
 from .gate.record import MAX_ROUTES, Gate
 
-GATE_NODES: dict[str, tuple[str, ...]] = {"ImageGate": (), "ImageChooserGate": (), "TextGate": ("signal",)}
-"""The gate nodes, each with the links that a continuation keeps: what comes by them is computed again.
+GATE_NODES: dict[str, dict[str, int]] = {"ImageGate": {}, "ImageChooserGate": {}, "TextGate": {"signal": 1}}
+"""The gate nodes, each with the inputs that it only passes on, and the output at which: a continuation keeps such a
+link where something takes that output, and what comes by it is computed again.
 
 Their hidden inputs ``resume``, ``replay`` and ``family`` are explained at :func:`cut`. What else
 came by links is written as constants: :data:`FROM_RECORD` from the gate's record, the rest from
@@ -204,7 +205,9 @@ class _Cutting:
 
     def _constants(self, node: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs of a gate that was passed: what came by links is known by now, and written down."""
-        keeps = GATE_NODES[self._whole.prompt[node]["class_type"]]
+        taken = {link.slot for link in self._consumers[node] if link.node not in self._dead}
+        through = GATE_NODES[self._whole.prompt[node]["class_type"]]
+        keeps = {name for name, output in through.items() if output in taken}
         record = self._passed[node][0]
         made = {name: value for name, value in inputs.items() if name in keeps or not _is_link(value)}
         for name in FROM_RECORD:

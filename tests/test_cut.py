@@ -461,6 +461,17 @@ def test_of_a_text_gate_the_signal_comes_anew_and_the_text_from_its_record():
     }
 
 
+def test_a_signal_that_nothing_takes_behind_the_gate_is_not_computed_again():
+    prompt = {
+        "1": node("Load"),
+        "2": node("TextGate", text="said", signal=["1", 0]),
+        "3": node("Save", text=["2", 0]),
+    }
+    made = cut_of(prompt, gate(1, text="said"))
+    assert list(made.prompt) == ["2", "3", SINK_NODE]
+    assert made.prompt["2"]["inputs"] == {"text": "said", "resume": f"{1:032x}:d1"}
+
+
 def test_of_a_chooser_every_output_goes_on():
     prompt = {"1": node("Load"), "2": node("ImageChooserGate", images=["1", 0], mask=["1", 1])}
     prompt |= {f"s{slot}": node("Save", value=["2", slot]) for slot in range(5)}
