@@ -119,11 +119,11 @@ class ProbeExpand:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"image": ("IMAGE",)}}
+        return {"required": {"image": ("IMAGE",)}, "optional": {"when_waiting": ("STRING", {"default": "hold"})}}
 
-    def run(self, image):
+    def run(self, image, when_waiting="hold"):
         graph = GraphBuilder()
-        gate = graph.node("ImageGate", routes=2, image=image)
+        gate = graph.node("ImageGate", routes=2, image=image, when_waiting=when_waiting)
         return {"result": (gate.out(1),), "expand": graph.finalize()}
 
 
