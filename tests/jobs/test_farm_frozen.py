@@ -143,7 +143,7 @@ def test_brokers_that_freeze_and_wake_again_and_again_lose_no_job(on_redis: Proc
     names = ["broker-0", "broker-1", "broker-2"]
     for name in ("comfy-0", "comfy-1", *names):
         farm.start(name)
-    count = int(os.environ.get("GATEBUS_TEST_FREEZE_JOBS", "60"))
+    count = int(os.environ.get("FREEZE_JOBS", "60"))
     given = [farm.submit(number, chance.uniform(0.05, 0.8)) for number in range(count)]
     freezes = 0
     while farm.jobs.counts()["ended"] < count:

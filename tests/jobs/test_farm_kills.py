@@ -24,7 +24,7 @@ from broker.jobs.redis import RedisJobs, open_redis_jobs
 from gates.settings import Settings
 
 TESTS = Path(__file__).resolve().parent.parent
-JOBS = int(os.environ.get("GATEBUS_TEST_KILL_JOBS", "300"))
+JOBS = int(os.environ.get("KILL_JOBS", "300"))
 BROKER_KILLS = JOBS // 10
 INSTANCE_KILLS = JOBS // 30
 LEASE = 1.5
