@@ -223,3 +223,46 @@ async def test_a_stop_ends_a_text_gate_and_a_chooser_without_anything_behind_the
             history = await client.ended(prompt)
             assert behind not in history["outputs"]
             assert "execution_interrupted" in {kind for kind, _ in history["status"]["messages"]}
+
+
+async def test_a_decision_is_told_in_the_run_of_a_later_gate_too(alone: ComfyUI):
+    async with alone.client() as client:
+        graph = {
+            "1": noise(seed=16, batch=2),
+            "2": node("ImageGate", routes=2, labels="keep\nredo", image=["1", 0], when_waiting="park"),
+            "3": node("ImageChooserGate", images=["2", ROUTE_1 + 1], when_waiting="park"),
+            "4": saver("3", 0, "later"),
+            "5": node("TextGate", text=["d", DECISION["text"]], signal=["3", 0], when_waiting="park"),
+            "6": teller("5", 0),
+            "7": saver("5", 1, "signal"),
+            **decisions(),
+        }
+        first_prompt = await client.queue(graph)
+        (first,) = await parked(client, first_prompt)
+        await client.route(first["id"], 2, text="darker", by="anna", chosen=[1])
+        history = await ended(client, first_prompt, first)
+        # One image is a batch too; it passes without a tick.
+        (second,) = await family_gates(client, first_prompt, "batch")
+        assert second["batch"] == 1
+        assert told(history, "d-by") == "anna"
+        await client.route(second["id"], 1)
+        history = await ended(client, first_prompt, second)
+        assert len(await images(client, history, "4")) == 1
+        (third,) = await family_gates(client, first_prompt, "text")
+        assert third["text"] == "darker"
+        await client.route(third["id"], 1, text="brighter")
+        history = await ended(client, first_prompt, third)
+        assert told(history, "6") == "brighter"
+        assert len(await images(client, history, "7")) == 1
+
+
+async def family_gates(client: Client, prompt: str, kind: str) -> list[dict[str, Any]]:
+    """The parked gates of that kind in the runs that go on from the prompt."""
+    end = time.monotonic() + 30
+    while True:
+        _, answer = await client.ask("GET", "/gatebus/gates")
+        own = [gate for gate in answer["gates"] if gate["family"] == prompt and gate["kind"] == kind]
+        if own and all(gate["status"] == "parked" for gate in own):
+            return own
+        assert time.monotonic() < end, answer
+        await asyncio.sleep(0.1)
