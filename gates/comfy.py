@@ -6,12 +6,10 @@ tested with another door in this one's place, where there is no ComfyUI.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import heapq
 import logging
 import platform
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -21,13 +19,10 @@ from typing import Any
 from . import __version__, api
 from .errors import InvalidSetting
 from .instances.address import address
-from .instances.announcer import Announcer
 from .instances.record import CLIENT_SHOWN, PENDING_SHOWN, Device, Instance, Pending, Running
 from .names import LABEL_LIMIT, clean_text
-from .own_server import OwnServer, PromptWatch
-from .runs import Runs
-from .settings import Settings
-from .store import Store, open_store
+from .process import Process, Surroundings
+from .store import Store
 
 log = logging.getLogger(__name__)
 
@@ -283,47 +278,7 @@ def _prompt(entry: Any) -> tuple[str, str, str]:
     return str(entry[1]), _workflow(extra.get("extra_pnginfo")), _text(extra, "client_id")[:CLIENT_SHOWN]
 
 
-class _Process:
-    """The one store of this process, opened when it is first used."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._store: Store | None = None
-        self._announcer: Announcer | None = None
-        self._runs: Runs | None = None
-        self._watch: PromptWatch | None = None
-
-    def settings(self) -> Settings:
-        return Settings.load(user_dir() / "settings.json")
-
-    def store(self) -> Store:
-        with self._lock:
-            if self._store is None:
-                self._store = open_store(self.settings(), input_dir(), user_dir())
-                atexit.register(self.close)
-            return self._store
-
-    def announce(self) -> None:
-        self._announcer = Announcer(self.store, look)
-
-    def go_on(self) -> None:
-        """Looks for runs that go on from decided gates; from the start, also when nothing was ever queued here."""
-        runs = self._runs = Runs(self.store, OwnServer(self.store, own_address, prompt_end, missing_classes))
-        self._watch = PromptWatch(self.store, prompt_end, runs.wake)
-
-    def watch(self, prompt_id: str) -> None:
-        if self._watch is not None:
-            self._watch.add(prompt_id)
-
-    def close(self) -> None:
-        # First: it withdraws this instance from the store.
-        for thread in (self._announcer, self._runs, self._watch):
-            if thread is not None:
-                thread.close()
-        self.store().close()
-
-
-_process = _Process()
+_process = Process(Surroundings(input_dir, user_dir, look, own_address, prompt_end, missing_classes))
 
 
 def store() -> Store:
@@ -347,8 +302,7 @@ def start() -> None:
         log.error("gatebus: %s. Its nodes can't run until this is corrected.", error.message)
     else:
         log.info("gatebus: the store is %s", settings.safe_url or "this machine alone (no store_url is set)")
-        _process.announce()
-        _process.go_on()
+        _process.start()
 
 
 def _without_fingerprints(submitted: dict[str, Any]) -> dict[str, Any]:

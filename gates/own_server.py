@@ -72,9 +72,11 @@ class OwnServer:
             return False
         if not store.settings.store_url:
             return True
-        own = lead.owner.partition(":")[0] == store.owner.partition(":")[0]
-        # A claim that ran out may still be somebody's who is only slow.
-        return late >= (FIRST if own and lead.run not in BEGUN else STRANGER)
+        instance, _, boot = store.owner.partition(":")
+        holder, _, held_by = (lead.run_by if lead.run in BEGUN else lead.owner).partition(":")
+        # A claim that ran out may still be somebody's who is only slow; not that of this process's last life.
+        own = holder == instance and (lead.run not in BEGUN or held_by != boot)
+        return late >= (FIRST if own else STRANGER)
 
     def submit(self, run: Run) -> Standing:
         """Posts the prompt, unless it is in the queue or the history."""
