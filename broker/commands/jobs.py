@@ -26,6 +26,9 @@ from .table import age, as_json, clean, json_option, table
 LOOK_AGAIN = 0.5
 """Seconds between two looks at jobs that are waited for."""
 
+UNSEEN_FOR = 5.0
+"""Seconds without a sign of any broker, after which who waits is told."""
+
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -229,6 +232,7 @@ def _waited(jobs: JobStore, submitted: Sequence[Job]) -> list[Job]:
     """The jobs when all have ended."""
     shown = {job.id: job for job in submitted}
     done = sum(job.has_ended for job in submitted)
+    told, began = False, time.monotonic()
     with progress(len(shown), "done") as advance:
         advance(done)
         while True:
@@ -238,6 +242,10 @@ def _waited(jobs: JobStore, submitted: Sequence[Job]) -> list[Job]:
                 advance(int(shown[job_id].has_ended))
             if all(job.has_ended for job in shown.values()):
                 return [shown[job.id] for job in submitted]
+            if not told and time.monotonic() - began > UNSEEN_FOR:
+                told = True
+                if all(job.state == "queued" and not job.reasons for job in shown.values()):
+                    click.echo("gatebus: no broker has looked at the jobs yet; `gatebus serve` carries them", err=True)
             time.sleep(LOOK_AGAIN)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import threading
+import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from redis_server import RedisServer
 
 from broker.app import make_app
 from broker.cli import cli
+from broker.commands import jobs as commands
 from broker.farm.roster import listed_id
 from broker.jobs.opening import open_jobs
 from gates.settings import Settings, Token
@@ -259,3 +262,27 @@ async def test_commands_submit_wait_show_and_cancel(
     assert "nodes of the prompt are called" in await run(
         "submit", str(file), "--image", f"none={folder / '0.png'}", code=2
     )
+
+
+def test_who_waits_where_no_broker_runs_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEBUS_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(commands, "UNSEEN_FOR", 0.2)
+    file = tmp_path / "prompt.json"
+    file.write_text(json.dumps(graph()))
+    jobs = open_jobs(open_store(Settings(state_dir=tmp_path), tmp_path / "disk", tmp_path), tmp_path)
+
+    def cancel() -> None:
+        end = time.monotonic() + 20
+        while not jobs.page(1)[0] and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(1.5)
+        jobs.cancel(jobs.page(1)[0][0].id)
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    result = CliRunner().invoke(cli, ["submit", str(file), "--wait"])
+    canceller.join()
+    jobs.close()
+    assert result.exit_code == 1
+    assert "no broker has looked at the jobs yet" in result.output
+    assert " cancelled" in result.output

@@ -78,7 +78,8 @@ Every error is a :class:`GatebusError` with ``status``, ``type``, ``message`` an
 repeated for ``patience`` seconds.
 """
 
-from broker.jobs.record import Job
+from typing import TYPE_CHECKING, Any
+
 from gates.bus.record import BusHead, BusMeta
 from gates.codec import Layout
 from gates.errors import (
@@ -111,8 +112,12 @@ from gates.pool.manifest import Manifest, PoolInfo, Slot
 
 from .answers import Unexpected, Unreachable
 from .client import Client
-from .farm import Farm
 from .images import Picture
+
+if TYPE_CHECKING:
+    from broker.jobs.record import Job
+
+    from .farm import Farm
 
 __all__ = [
     "AlreadyDecided",
@@ -153,3 +158,12 @@ __all__ = [
     "Unreachable",
     "WrongHost",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What belongs to the farm is loaded when it is asked for: it needs parts of the broker, the rest does not."""
+    if name not in ("Farm", "Job"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import farm
+
+    return getattr(farm, name)

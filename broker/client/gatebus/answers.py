@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import httpx
 
-from broker.jobs.record import Attempt, Failure, Input, Job, Output, Reason
 from gates.bus.record import BusHead, BusMeta
 from gates.codec import Layout
 from gates.errors import Conflict, GatebusError, NotFound, StoreUnavailable
@@ -78,43 +77,32 @@ def gate_of(value: Mapping[str, Any]) -> Gate:
     """The gate of its JSON."""
     given = dict(value)
     given["labels"] = tuple(given.get("labels") or ())
-    given["layout"] = _record(Layout, given["layout"]) if given.get("layout") else None
-    given["decision"] = _record(Decision, given["decision"]) if given.get("decision") else None
-    return _record(Gate, given)
+    given["layout"] = record_of(Layout, given["layout"]) if given.get("layout") else None
+    given["decision"] = record_of(Decision, given["decision"]) if given.get("decision") else None
+    return record_of(Gate, given)
 
 
 def bus_of(value: Mapping[str, Any]) -> BusHead:
     """The version of a bus of its JSON."""
-    return _record(BusHead, {**value, "meta": _record(BusMeta, value.get("meta") or {})})
+    return record_of(BusHead, {**value, "meta": record_of(BusMeta, value.get("meta") or {})})
 
 
 def pool_info_of(value: Mapping[str, Any]) -> PoolInfo:
     """The pool in a list of its JSON."""
-    return _record(PoolInfo, value)
+    return record_of(PoolInfo, value)
 
 
 def slot_of(value: Mapping[str, Any]) -> Slot:
     """The slot of its JSON."""
-    return _record(Slot, value)
+    return record_of(Slot, value)
 
 
 def manifest_of(value: Mapping[str, Any]) -> Manifest:
     """The pool of its JSON."""
-    return _record(Manifest, {**value, "slots": tuple(slot_of(slot) for slot in value["slots"])})
+    return record_of(Manifest, {**value, "slots": tuple(slot_of(slot) for slot in value["slots"])})
 
 
-def job_of(value: Mapping[str, Any]) -> Job:
-    """The job of its JSON."""
-    given = dict(value)
-    for name, kind in (("inputs", Input), ("outputs", Output), ("reasons", Reason), ("attempts", Attempt)):
-        given[name] = tuple(_record(kind, each) for each in given.get(name) or ())
-    for name in ("nodes", "models", "avoid"):
-        given[name] = tuple(given.get(name) or ())
-    given["error"] = _record(Failure, given["error"]) if given.get("error") else None
-    return _record(Job, given)
-
-
-def _record(kind: type[T], value: Mapping[str, Any]) -> T:
+def record_of(kind: type[T], value: Mapping[str, Any]) -> T:
     """The record; fields of a newer server are passed over. Raises Unexpected."""
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     try:

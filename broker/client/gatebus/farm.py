@@ -11,11 +11,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from broker.jobs.record import Input, Job
+from broker.jobs.record import Attempt, Failure, Input, Job, Output, Reason
 from gates.errors import InvalidInput, StoreUnavailable, TooBusy
 from gates.names import check_job_id
 
-from .answers import Unreachable, job_of, value_of
+from .answers import Unreachable, record_of, value_of
 from .images import Picture, body_of
 from .wire import Wire
 
@@ -68,7 +68,7 @@ class Farm(Wire):
 
     def job(self, job: Job | str) -> Job:
         """The job as it is now; raises JobNotFound."""
-        return job_of(self._get(f"jobs/{_id(job)}"))
+        return _job_of(self._get(f"jobs/{_id(job)}"))
 
     def jobs(self, state: str = "", submitter: str = "") -> list[Job]:
         """Jobs, newest first; ``state``: ``live``, ``ended`` or one of a job's own."""
@@ -77,7 +77,7 @@ class Farm(Wire):
         while True:
             query = {"state": state, "submitter": submitter, "limit": EVERY, "cursor": cursor}
             page = self._get("jobs", query)
-            found += map(job_of, page["jobs"])
+            found += map(_job_of, page["jobs"])
             cursor = page["cursor"]
             if not cursor:
                 return found
@@ -103,11 +103,11 @@ class Farm(Wire):
     def prioritize(self, job: Job | str, priority: int) -> Job:
         """Gives a job that waits another priority; raises Conflict when an instance has it already."""
         body = {"priority": priority}
-        return job_of(value_of(self._call("POST", f"jobs/{_id(job)}/priority", repeat=True, json=body)))
+        return _job_of(value_of(self._call("POST", f"jobs/{_id(job)}/priority", repeat=True, json=body)))
 
     def cancel(self, job: Job | str, *, by: str = "") -> Job:
         """Cancels the job: at once while it waits, else as soon as its instance has stopped it; raises JobEnded."""
-        return job_of(value_of(self._call("POST", f"jobs/{_id(job)}/cancel", repeat=True, json={"by": by})))
+        return _job_of(value_of(self._call("POST", f"jobs/{_id(job)}/cancel", repeat=True, json={"by": by})))
 
     def output(self, job: Job | str, number: int = 0) -> bytes:
         """One of the files that the job made, from 0; raises NotFound."""
@@ -169,8 +169,19 @@ class Farm(Wire):
 
     def _submitted(self, prompt: Mapping[str, Any], inputs: Sequence[Input], job_id: str, **given: Any) -> Job:
         body = {"prompt": prompt, "inputs": [asdict(each) for each in inputs], "id": job_id, **given}
-        return job_of(value_of(self._call("POST", "jobs", repeat=True, json=body)))
+        return _job_of(value_of(self._call("POST", "jobs", repeat=True, json=body)))
 
 
 def _id(job: Job | str) -> str:
     return check_job_id(job.id if isinstance(job, Job) else job)
+
+
+def _job_of(value: Mapping[str, Any]) -> Job:
+    """The job of its JSON."""
+    given = dict(value)
+    for name, kind in (("inputs", Input), ("outputs", Output), ("reasons", Reason), ("attempts", Attempt)):
+        given[name] = tuple(record_of(kind, each) for each in given.get(name) or ())
+    for name in ("nodes", "models", "avoid"):
+        given[name] = tuple(given.get(name) or ())
+    given["error"] = record_of(Failure, given["error"]) if given.get("error") else None
+    return record_of(Job, given)
