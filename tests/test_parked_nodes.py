@@ -27,6 +27,8 @@ from gates.nodes.image_gate import ImageGate  # noqa: E402
 from gates.nodes.text_gate import TextGate  # noqa: E402
 from gates.store import Store  # noqa: E402
 
+__all__ = ["door", "store"]
+
 NODES: dict[str, Any] = {"ImageGate": ImageGate, "ImageChooserGate": ImageChooserGate, "TextGate": TextGate}
 
 
