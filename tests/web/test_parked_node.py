@@ -235,3 +235,37 @@ def test_a_prompt_from_the_page_parks_frees_the_queue_and_goes_on_here(comfy: Co
     comfy.until(lambda: comfy.store.gates.get(gate.id).run in ("done", "failed"), "the end of its run", limit=60)
     ended = comfy.store.gates.get(gate.id)
     assert (ended.status, ended.run, ended.run_error) == ("applied", "done", "")
+
+
+def test_run_from_here_behind_a_gate_that_held_runs_nothing_before_it(comfy: ComfyPage) -> None:
+    if comfy.bed.host is not None:  # type: ignore[attr-defined]
+        comfy.bed.host.go_on()  # type: ignore[attr-defined]
+    node = comfy.gate_workflow(routes=2, labels="keep\nredo", when_waiting="hold")
+    comfy.queue()
+    (gate,) = comfy.gates(1)
+    comfy.until(lambda: comfy.page.locator(f'{VIEW}[data-gate="{gate.id}"][data-state=open]').count(), "the gate")
+    choose(comfy, "keep")
+    comfy.until(lambda: comfy.store.gates.get(gate.id).status == "applied", "the route")
+    comfy.until(lambda: comfy.store.gates.get(gate.id).kept, "what it takes to run on")
+    executed = comfy.evaluate(
+        "() => { window.executed = []; window.app.api.addEventListener('executing',"
+        " (event) => event.detail && window.executed.push(String(event.detail))); }"
+    )
+    assert executed is None
+    comfy.page.locator(VIEW).get_by_role("button", name="Run from here").click()
+    says(comfy, "Run from here: choose the route")
+    choose(comfy, "redo")
+
+    def fresh() -> list[Gate]:
+        gates = [each for each in comfy.store.gates.records(live=False) if each.of == gate.id]
+        return [each for each in gates if each.run in ("done", "failed")]
+
+    (again,) = comfy.until(fresh, "the end of its run", limit=60)
+    assert (again.run, again.status, again.run_error) == ("done", "applied", "")
+    says(comfy, "redo, decided")
+    # The page that queued the first prompt sees this one: the gate and the node behind route 2, no image made anew.
+    preview = comfy.node(node, "String(node.graph.links.get?.(node.outputs[2].links[0])?.target_id ?? '')")
+    ran = comfy.until(lambda: comfy.evaluate("() => window.executed"), "what was executed")
+    assert preview in ran
+    source = comfy.node(node, "String(node.graph.links.get?.(node.inputs[0].link)?.origin_id ?? '')")
+    assert source not in ran

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { again } from "../../../web/comfyui/lib/gate-again.mjs";
 import { ApiError } from "../../../web/comfyui/lib/api.mjs";
-import { canPark, canRunAgain, canTakeBack, hasFailed, isUnderWay, leadOf, runText } from "../../../web/comfyui/lib/gate-run.mjs";
+import { canPark, canRunAgain, canTakeBack, hasFailed, isUnderWay, leadOf, runText, willRunAgain } from "../../../web/comfyui/lib/gate-run.mjs";
 import { register, t } from "../../../web/comfyui/lib/i18n.mjs";
 import { outcomeText } from "../../../web/comfyui/lib/gate-state.mjs";
 import { gate as texts } from "../../../web/comfyui/lib/texts/gate.mjs";
@@ -63,6 +63,9 @@ test("a run goes on once more from what has ended or failed, while everything is
   assert.equal(may({ run: "running" }), false);
   assert.equal(may({ status: "parked", decision: null }), false);
   assert.equal(may({ status: "applied", kept: 0 }), false);
+  const applying = gate({ parked: 0 });
+  assert.deepEqual([canRunAgain(applying, applying), willRunAgain(applying, applying)], [false, true]);
+  assert.equal(willRunAgain(gate({ run: "running" }), gate({ run: "running" })), false);
   assert.equal(may({ status: "applied", layout: null }), false);
   assert.equal(may({ status: "applied", layout: null, kind: "text" }), true);
 });

@@ -70,6 +70,11 @@ export function canRunAgain(gate, lead) {
   return isKept(gate) && (ENDED.has(gate.status) || (gate.status === "decided" && lead.run === "failed"));
 }
 
+/** Whether that is so, or will be by the time a person has chosen a route: its own prompt carries it out just now. @param {any} gate @param {any} lead */
+export function willRunAgain(gate, lead) {
+  return canRunAgain(gate, lead) || (gate.status === "decided" && !gate.parked && isKept(gate));
+}
+
 /** Whether its decision may still be taken back. @param {any} gate @param {any} lead */
 export function canTakeBack(gate, lead) {
   return gate.status === "decided" && gate.decision?.kind === "route" && (!gate.parked || !lead.run || lead.run === "pending");

@@ -10,7 +10,7 @@ import { again } from "./gate-again.mjs";
 import { isChooser, isText } from "./gate-answers.mjs";
 import { labelsOfGate, onlyButton } from "./gate-choice.mjs";
 import { GateProblem } from "./gate-problem.mjs";
-import { canRunAgain, leadOf } from "./gate-run.mjs";
+import { leadOf, willRunAgain } from "./gate-run.mjs";
 import { RunLine } from "./gate-run-line.mjs";
 import { GateRoutes } from "./gate-routes.mjs";
 import { ageText, countdownText, isOpen, outcomeText, routeOfKey, sizeText } from "./gate-state.mjs";
@@ -144,7 +144,7 @@ export class GateView {
   /** Has the next route that is chosen run on from the decided gate that is shown; called again, no more. @returns {boolean} whether it can */
   arm() {
     const { gate } = this;
-    if (!gate || !canRunAgain(gate, leadOf(gate, this.surroundings.feed))) return false;
+    if (!gate || !willRunAgain(gate, leadOf(gate, this.surroundings.feed))) return false;
     this.#armed = this.#armed ? "" : gate.id;
     if (this.#armed) this.surroundings.answers.begin(gate);
     this.#draw();
