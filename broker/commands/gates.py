@@ -284,6 +284,8 @@ def _cells(gate: Gate) -> tuple[str, ...]:
     names = [f"{number}{' ' if label else ''}{label}" for number, label in enumerate(gate.labels, 1)]
     routes = ", ".join(names) if any(gate.labels) else f"1 to {gate.routes}"
     size = f"{gate.batch} x {gate.width} x {gate.height}" if gate.batch != 1 else f"{gate.width} x {gate.height}"
+    if gate.kind == "text":
+        size = "text"
     return gate.id, _state(gate), age(gate.opened), size, routes, gate.title or gate.workflow
 
 

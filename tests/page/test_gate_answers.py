@@ -224,3 +224,24 @@ def test_the_log_tells_which_images_went_on(screen: Screen) -> None:
     waiter.apply()
     screen.tab.goto("#/log")
     screen.page.get_by_text("2 of 6 images: Images 1, 4").first.wait_for()
+
+
+@desktop
+def test_many_decided_together_keep_what_was_ticked_and_typed(screen: Screen) -> None:
+    ticked, untouched = screen.chooser(), screen.chooser()
+    edited, plain = screen.text("one"), screen.text("two")
+    screen.open(ticked)
+    screen.keys("3")
+    screen.open(edited)
+    screen.page.locator(".gs-answer textarea").fill("ONE")
+    screen.tab.goto("#/gates")
+    screen.page.locator(f'[data-id="{plain.gate.id}"]').wait_for()
+    screen.keys("Control+a")
+    screen.page.get_by_text("4 selected").first.wait_for()
+    screen.page.wait_for_timeout(700)
+    screen.keys("1")
+    screen.page.get_by_role("dialog").get_by_role("button").last.click()
+    screen.page.get_by_text("1 ask which images go on").first.wait_for()
+    screen.tab.until(lambda: ticked.decision and edited.decision and plain.decision)
+    assert (ticked.decision.chosen, edited.decision.text, plain.decision.text) == ("2", "ONE", "two")
+    assert untouched.decision is None

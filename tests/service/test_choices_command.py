@@ -26,6 +26,7 @@ def test_a_text_goes_on_edited_emptied_or_as_it_is(studio: Studio, gatebus: Gate
         gate = Gate(id=uuid.uuid4().hex, kind="text", text="a cat", routes=1, labels=("pass",))
         waiter = studio.store.gates.open(gate, text_jpeg("a cat"))
         assert "a cat" in gatebus("show", gate.id).out
+        assert " text " in gatebus("gates").out
         assert gatebus("route", gate.id, "1", *given).code == 0
         decision = waiter.wait(LIMIT)
         assert decision is not None

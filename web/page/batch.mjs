@@ -6,6 +6,7 @@
  * page that is left sends it at once, in calls that outlive it.
  */
 import { ApiError } from "../comfyui/lib/api.mjs";
+import { labelsOfGate } from "../comfyui/lib/gate-choice.mjs";
 
 /** @typedef {import("../comfyui/lib/api.mjs").Api} Api */
 /** @typedef {import("../comfyui/lib/feed.mjs").Feed} Feed */
@@ -185,7 +186,7 @@ export function sharedRoutes(gates) {
   const least = gates.length ? gates.reduce((routes, gate) => Math.min(routes, gate.routes), Infinity) : 0;
   return Array.from({ length: least }, (_, index) => {
     const labels = new Map();
-    for (const gate of gates) count(labels, gate.labels[index] ?? "");
+    for (const gate of gates) count(labels, labelsOfGate(gate)[index] ?? "");
     return { route: index + 1, labels };
   });
 }

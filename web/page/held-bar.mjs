@@ -97,13 +97,22 @@ export class HeldBar {
     return true;
   }
 
-  /** Holds that route, 0 for a stop, at all these gates. @param {any[]} gates @param {number} route @param {string} name */
+  /**
+   * Holds that route, 0 for a stop, at all these gates; what was ticked or typed at one goes with it. Those that ask
+   * which images go on are left to be answered one by one.
+   * @param {any[]} gates @param {number} route @param {string} name
+   */
   holdAll(gates, route, name) {
-    for (const { id } of gates) {
+    const ready = route ? gates.filter((gate) => this.answers.ready(gate)) : gates;
+    if (ready.length < gates.length) this.surroundings.toast("info", t("choice.leftOut", { count: gates.length - ready.length }));
+    const own = route ? ready.filter((gate) => this.answers.has(gate)) : [];
+    for (const gate of own) this.hold(gate, { route });
+    const alike = ready.filter((gate) => !own.includes(gate)).map(({ id }) => id);
+    for (const id of alike) {
       this.decisions.undo(id);
       this.batches.drop(id);
     }
-    this.batches.begin(gates.map(({ id }) => id), route, name);
+    if (alike.length) this.batches.begin(alike, route, name);
   }
 
   /** Whether a decision about the gate was made here and not undone. @param {string} id */

@@ -84,6 +84,11 @@ export class Answers extends EventTarget {
     this.#set(gate, { ticked: isBatch(gate) ? (chosen.length ? chosen : all) : [], text: text === gate.text ? null : text });
   }
 
+  /** Whether something is ticked or edited. @param {any} gate */
+  has(gate) {
+    return this.ticked(gate).length > 0 || (isText(gate) && this.edited(gate));
+  }
+
   /** Whether it can be decided so: a gate that asks which images go on needs one. @param {any} gate */
   ready(gate) {
     return !isChooser(gate) || !isBatch(gate) || this.ticked(gate).length > 0;

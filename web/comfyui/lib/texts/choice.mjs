@@ -32,6 +32,7 @@ export const choice = {
     choose: "Choose…",
     notTicked: "Tick the images that go on first",
     armed: "Run from here: change it if you like, then pass",
+    leftOut: "{count} ask which images go on; open them to tick",
   },
   zh: {
     pass: "放行",
@@ -63,6 +64,7 @@ export const choice = {
     choose: "挑选…",
     notTicked: "请先勾选要继续的图像",
     armed: "从此处运行:可先修改,再放行",
+    leftOut: "{count} 个闸口需挑选图像,请打开后勾选",
   },
   ja: {
     pass: "通す",
@@ -94,6 +96,7 @@ export const choice = {
     choose: "選ぶ…",
     notTicked: "先に進める画像にチェックを付けてください",
     armed: "ここから実行: 必要なら変えてから通してください",
+    leftOut: "{count} 件は画像の選択が必要です。開いて選んでください",
   },
   de: {
     pass: "Durchlassen",
@@ -125,5 +128,6 @@ export const choice = {
     choose: "Wählen…",
     notTicked: "Kreuze erst an, welche Bilder weitergehen",
     armed: "Ab hier ausführen: ändere es, wenn du magst, dann durchlassen",
+    leftOut: "{count} fragen, welche Bilder weitergehen; öffne sie zum Ankreuzen",
   },
 };
