@@ -10,6 +10,7 @@ import json
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -26,6 +27,9 @@ STRANGER = 60.0
 
 LIMIT = 15.0
 """Seconds for one exchange with the own server."""
+
+UNSURE = 120.0
+"""Seconds after which a prompt that nobody has answered is posted again, when it is not there."""
 
 UNABLE = 120.0
 """Seconds for which a run is left to others, when a node class for it is missing here."""
@@ -58,6 +62,8 @@ class OwnServer:
         self._prompt_end = prompt_end
         self._missing = missing
         self._submitted: set[str] = set()
+        self._unsure: dict[str, float] = {}
+        """Run -> monotonic seconds: its prompt may have been taken, but the answer did not come."""
         self._unable: dict[str, int] = {}
 
     @property
@@ -83,8 +89,10 @@ class OwnServer:
         seen = self._seen(run)
         if seen is not None:
             return seen
-        missing = self._missing(run.cut.classes)
         name = self._store().settings.instance
+        if time.monotonic() - self._unsure.get(run.id, -UNSURE) < UNSURE:
+            return Standing("pending", error=f"{name} has not answered yet", look_in=FIRST)
+        missing = self._missing(run.cut.classes)
         if missing:
             self._unable[run.lead.id] = self._store().gates.clock() + round(UNABLE * 1000)
             return Standing("pending", error=f"{name} has no {_listed(missing)}", look_in=FIRST)
@@ -100,6 +108,9 @@ class OwnServer:
         try:
             status, answer = self._exchange("/prompt", body)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if not isinstance(error, ConnectionRefusedError):
+                # ComfyUI may be checking it still; twice in its queue, it would run twice.
+                self._unsure[run.id] = time.monotonic()
             return Standing("pending", error=f"{name} does not answer itself: {error}", look_in=FIRST)
         if status == 200 and not answer.get("node_errors"):
             self._submitted.add(run.id)

@@ -327,7 +327,26 @@ def test_a_server_that_does_not_answer_or_refuses_for_now_is_tried_again(store: 
     comfyui.answer = (401, {})
     assert own(store, comfyui).submit(run).state == "pending"
     silent = OwnServer(lambda: store, lambda: ("127.0.0.1", 9, False), comfyui.prompt_end, comfyui.lacks)
-    assert silent.submit(run).state == "pending"
+    assert [silent.submit(run).state for _ in range(2)] == ["pending", "pending"]
+
+
+def test_a_prompt_whose_answer_got_lost_is_not_posted_twice(
+    store: Store, comfyui: ComfyUI, monkeypatch: pytest.MonkeyPatch
+):
+    server, run = own(store, comfyui), run_of(store, decided(store))
+    original = server._exchange
+
+    def lost(path: str, body: dict[str, Any]) -> Any:
+        original(path, body)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(server, "_exchange", lost)
+    assert server.submit(run).state == "pending"
+    comfyui.there.clear()
+    assert server.submit(run).state == "pending"
+    assert len(comfyui.posted) == 1
+    comfyui.there.add(run.id)
+    assert server.submit(run).state == "submitted"
 
 
 def test_what_needs_a_node_class_that_is_missing_here_is_left_to_others(store: Store, comfyui: ComfyUI):
