@@ -97,7 +97,11 @@ def test_a_parked_gate_is_decided_claimed_resumed_and_carried_out(shop: Shop) ->
     assert store.continuation(lead.id) == HOW
     np.testing.assert_array_equal(store.image(lead.id), IMAGE)
     resumed = store.resume(lead.id, decision.id, "second")
-    assert store.get(lead.id).run == "running"
+    here = store.get(lead.id).instance
+    assert (store.get(lead.id).run, store.get(lead.id).run_on) == ("running", here)
+    going = store.note_run(lead.id, "submitter", "submitted", on="the farm", look_in_ms=60_000)
+    assert going is not None
+    assert (going.run, going.run_on) == ("running", here), "where it runs its own process knows best"
     assert resumed.decision is not None
     assert (resumed.decision.route, resumed.mask()) == (2, None)
     assert resumed.apply().id == resumed.apply().id == decision.id

@@ -33,8 +33,7 @@ class LocalGates(LocalRuns):
 
     def __init__(self, settings: Settings, owner: str, events: Events, journal: FileLog, folders: GateFolders) -> None:
         """``journal`` is the decision log; ``folders`` are this process's alone."""
-        super().__init__(owner, LocalIndex(settings, owner, events), journal, folders)
-        self._settings = settings
+        super().__init__(settings, owner, LocalIndex(settings, owner, events), journal, folders)
         self._events = events
         self._keeping = LocalKeeping(settings, self._index, folders, self.decide)
         self._load(load(folders, journal))

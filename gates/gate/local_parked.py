@@ -17,6 +17,7 @@ from ..decisions.file import FileLog
 from ..decisions.record import Entry, decision_entry, end_entry, park_entry, take_back_entry
 from ..errors import Fenced, InvalidInput, StoreUnavailable
 from ..names import check_decision_id, clean_text
+from ..settings import Settings
 from . import parking
 from .folder import GateFolders
 from .local_index import LocalIndex
@@ -31,7 +32,10 @@ log = logging.getLogger(__name__)
 class LocalParked:
     """The part of the store without Redis (``local.py``) that parks gates and decides them; see ``local_runs.py``."""
 
-    def __init__(self, owner: str, index: LocalIndex, journal: FileLog, folders: GateFolders) -> None:
+    def __init__(
+        self, settings: Settings, owner: str, index: LocalIndex, journal: FileLog, folders: GateFolders
+    ) -> None:
+        self._settings = settings
         self._owner = owner
         self._index = index
         self._journal = journal

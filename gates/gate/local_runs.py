@@ -26,9 +26,9 @@ class LocalRuns(LocalParked):
         held = self._index.held(gate_id)
         with self._stepping:
             group = self._group(held)
-            lives = group[0].run_owner == self._owner
+            owner, on, lives = self._owner, self._settings.instance, group[0].run_owner == self._owner
             self._commit(
-                parking.resume(group, gate_id, decision_id, prompt_id, self._owner, lives, self._runs + 1, now_ms())
+                parking.resume(group, gate_id, decision_id, prompt_id, owner, on, lives, self._runs + 1, now_ms())
             )
             gate = held.gate
         if gate.decision is None:

@@ -140,12 +140,14 @@ def claim(lead: Gate, by: str, next_seq: Callable[[], int], now: int) -> Gate | 
 def note(group: Group, by: str, state: str, run_id: str, on: str, error: str, now: int) -> Group | None:
     """The group with what its submitter tells; None when another one has the run, or it has ended.
 
-    "" of ``run_id`` and ``on`` change nothing. A run that goes on is not called ``submitted`` any more.
+    "" of ``run_id`` and ``on`` change nothing. A run that goes on is not called ``submitted`` any more, and where it
+    goes on its own process has said.
     """
     lead = group[0]
     if lead.run not in UNDER_WAY or lead.run_by != by:
         return None
     state = RUNNING if (state, lead.run) == (SUBMITTED, RUNNING) else state
+    on = lead.run_on if lead.run == RUNNING else on
     noted = replace(
         lead, run=state, run_id=run_id or lead.run_id, run_on=on or lead.run_on, run_error=error, run_at=now
     )
@@ -153,11 +155,12 @@ def note(group: Group, by: str, state: str, run_id: str, on: str, error: str, no
 
 
 def resume(
-    group: Group, gate_id: str, decision_id: str, prompt_id: str, owner: str, lives: bool, seq: int, now: int
+    group: Group, gate_id: str, decision_id: str, prompt_id: str, owner: str, on: str, lives: bool, seq: int, now: int
 ) -> Group:
     """The group as the prompt that carries that decision out has it; unchanged for a repeat.
 
-    ``lives``: whether the process that resumed it before does; ``seq``: the run's number, should it have none.
+    ``on``: the owner's name for people; ``lives``: whether the process that resumed it before does; ``seq``: the run's
+    number, should it have none.
     Raises GateClosed, AlreadyDecided, Conflict or GateBusy.
     """
     gate, lead = group[_index(group, gate_id)], group[0]
@@ -172,8 +175,9 @@ def resume(
     if lead.run_owner and lives and not same:
         raise run_busy(lead)
     running = replace(
-        lead, run=RUNNING, run_owner=owner, run_prompt=prompt_id, run_seq=lead.run_seq or seq, run_at=now, over=1
-    )
+        lead, run=RUNNING, run_owner=owner, run_on=on, run_prompt=prompt_id, run_seq=lead.run_seq or seq, run_at=now,
+        over=1,
+    )  # fmt: skip
     return _revised(group, [running, *group[1:]])
 
 

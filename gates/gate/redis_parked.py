@@ -62,7 +62,10 @@ class RedisParked:
         check_gate_id(gate_id)
         check_decision_id(decision_id)
         said = (decision_id, prompt_id, self._owner)
-        gate = answered(gate_id, *self._redis.confirmed("RESUME", gate_id, *said, self._redis.lease_ms))
+        gate = answered(
+            gate_id,
+            *self._redis.confirmed("RESUME", gate_id, *said, self._redis.lease_ms, self._redis.settings.instance),
+        )
         decision = gate.decision
         if decision is None:
             raise StoreUnavailable("Redis does not keep the gate's decision; ask again", gate=gate_id)

@@ -82,8 +82,10 @@ else
   redis.call('ZADD', runs, at + ARGV[8], id)
   if state == 'submitted' and row[1] == 'running' then state = 'running' end
 end
+local on = ARGV[6]
+if on == '' or row[1] == 'running' then on = row[4] or '' end
 redis.call('HSET', gate, 'run', state, 'run_id', ARGV[5] ~= '' and ARGV[5] or row[3] or '',
-           'run_on', ARGV[6] ~= '' and ARGV[6] or row[4] or '', 'run_error', ARGV[7], 'run_at', at)
+           'run_on', on, 'run_error', ARGV[7], 'run_at', at)
 changed()
 return answer('OK')
 """
@@ -108,7 +110,7 @@ local function refuse(lead, code)
 end
 """
 
-# ARGV[3] decision id, [4] prompt id, [5] owner, [6] ms for which a process must have been away
+# ARGV[3] decision id, [4] prompt id, [5] owner, [6] ms for which a process must have been away, [7] the owner's name
 # OK: that prompt is the run | BUSY: another one is | RUNENDED | UNSETTLED: others of the group are undecided, and the
 # refusals of _CARRY
 RESUME = (
@@ -128,7 +130,8 @@ if (row[2] or '') ~= '' and not same then
   if not is_gone(row[2], key, ARGV[6]) then return refuse(lead, 'BUSY') end
 end
 redis.call('HDEL', key, 'run_gone')
-redis.call('HSET', key, 'run', 'running', 'run_owner', ARGV[5], 'run_prompt', ARGV[4], 'run_at', at, 'over', 1)
+redis.call('HSET', key, 'run', 'running', 'run_owner', ARGV[5], 'run_prompt', ARGV[4], 'run_at', at, 'over', 1,
+           'run_on', ARGV[7])
 redis.call('HSET', prompts, lead, ARGV[4])
 numbered(lead)
 turn_to(lead)
