@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import time
 import urllib.request
 import uuid
 from collections import Counter
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 from redis_server import RedisServer
 
-from tests.comfyui.farm import LIMIT, Farm, until
+from tests.comfyui.farm import LIMIT, Farm, Tab, until
 from tests.comfyui.process import is_available
 from tests.service.processes import Command
 from tests.web.conftest import browser as browser
@@ -40,55 +39,6 @@ def farm(redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         yield farm
     finally:
         farm.stop()
-
-
-class Tab:
-    """A browser's page on one of the brokers."""
-
-    def __init__(self, browser: Any, url: str, **options: Any) -> None:
-        self.context = browser.new_context(reduced_motion="reduce", **options)
-        settings = json.dumps(json.dumps({"name": "anna", "hold": 0, "advance": False, "language": "en"}))
-        self.context.add_init_script(f'localStorage["gatebus.settings"] ??= {settings};')
-        self.page = self.context.new_page()
-        self.page.goto(f"{url}/#/gates", wait_until="domcontentloaded")
-        self.connected()
-
-    def connected(self) -> None:
-        self.page.wait_for_selector("html[data-connection=on]", timeout=LIMIT * 1000)
-
-    def ids(self) -> list[str]:
-        """Of the cards that wait, as they stand in the page."""
-        return list(
-            self.page.evaluate("[...document.querySelectorAll('.gi-card:not(.gi-gone)')].map(card => card.dataset.id)")
-        )
-
-    def shows(self, expected: list[str]) -> None:
-        """Every gate that waits has one card, and there is no other."""
-
-        def difference() -> dict[str, int]:
-            shown = Counter(self.ids())
-            return {gate_id: shown[gate_id] - 1 for gate_id in expected if shown[gate_id] != 1} | {
-                gate_id: count for gate_id, count in shown.items() if gate_id not in expected
-            }
-
-        end = time.monotonic() + LIMIT
-        while wrong := difference():
-            assert time.monotonic() < end, f"cards too few (-) or too many: {wrong}"
-            self.page.wait_for_timeout(50)
-
-    def route(self, gate_id: str, route: int, decided: Callable[[str], object], tap: bool = False) -> None:
-        """A press on the route; once more when nothing came of it: the page says so when its cards had just moved."""
-        button = self.page.locator(f".gi-card[data-id='{gate_id}'] .gi-route").nth(route - 1)
-        end = time.monotonic() + LIMIT
-        while True:
-            button.scroll_into_view_if_needed()
-            button.tap() if tap else button.click()
-            for _ in range(20):
-                if decided(gate_id):
-                    return
-                self.page.wait_for_timeout(50)
-            assert self.page.locator(".gp-toast", has_text="just moved").count(), "a press was lost without a word"
-            assert time.monotonic() < end
 
 
 def graph(name: str) -> dict[str, Any]:
