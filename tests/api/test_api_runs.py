@@ -92,7 +92,7 @@ async def test_a_route_makes_the_run_pending_and_it_is_told_to_its_end(farm: Any
     await step(farm.store.gates.prompts_ended, {"p1": ""})
     await run(farm, gate_id)
     shown = await farm.json(f"/gatebus/gates/{gate_id}")
-    assert (shown["status"], shown["run"], shown["run_on"], shown["run_id"]) == ("applied", "done", "gpu-1", "j1")
+    assert (shown["status"], shown["run"], shown["run_on"], shown["run_id"]) == ("applied", "done", "studio", "j1")
     assert (await farm.json("/gatebus/gates?run=open"))["gates"] == []
     assert [gate["id"] for gate in (await farm.json("/gatebus/gates?run=done"))["gates"]] == [gate_id]
 

@@ -98,11 +98,11 @@ def test_a_gate_is_followed_from_parked_to_the_end_of_its_run(broker_page: Broke
     screen.key("1")
     broker_page.until(lambda: studio.store.gates.get(gate_id).run == "pending", "the run")
     prompt = studio.begin_run(gate_id, run_id="0" * 32)
-    broker_page.until(lambda: "Runs on, at gpu-1" in foot(broker_page), "where it runs")
+    broker_page.until(lambda: "Runs on, at studio" in foot(broker_page), "where it runs")
     assert not broker_page.page.locator(".gs-status").get_by_role("button", name="Take back").is_visible()
     broker_page.screenshot("parked-running")
     studio.end_run(gate_id, prompt)
-    broker_page.until(lambda: "Ran to its end, at gpu-1" in foot(broker_page), "its end")
+    broker_page.until(lambda: "Ran to its end, at studio" in foot(broker_page), "its end")
 
 
 def test_a_run_that_failed_says_why_and_is_run_again_routed_again_or_left(

@@ -32,7 +32,7 @@ def test_parked_gates_and_runs_under_way_are_listed_with_what_waits(studio: Stud
     waiter = gates.resume(gate_id, gate.decision.id, "p2")
     waiter.apply()
     # It has ended, and its run has not.
-    assert "applied: route 2, run running on gpu-1" in row(gatebus, gate_id)
+    assert "applied: route 2, run running on studio" in row(gatebus, gate_id)
     gates.prompts_ended({"p2": ""})
     assert row(gatebus, gate_id) == ""
     assert "run done" in row(gatebus, gate_id, "--run", "done")
