@@ -198,6 +198,24 @@ async def test_a_gate_that_can_not_park_says_why_and_holds(door: Door, store: St
     assert isinstance((await asyncio.wait_for(task, 10))[1], torch.Tensor)
 
 
+async def test_a_gate_whose_image_can_not_be_stored_says_so_and_holds(
+    door: Door, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("gates.codec.encode", full)
+    task = call(image=image())
+    (gate_id,) = await opened(door)
+    for _ in range(500):
+        if door.notices:
+            break
+        await asyncio.sleep(0.01)
+    assert "no space left" in door.notices[0]
+    store.gates.decide(gate_id, make_decision("route", 1))
+    assert isinstance((await asyncio.wait_for(task, 10))[1], torch.Tensor)
+
+
 async def test_a_stop_while_it_waits_to_park_ends_it_at_once(door: Door, store: Store):
     tasks = [call(image=image(), when_waiting="hold", park_after=60.0) for _ in range(2)]
     await opened(door, 2)

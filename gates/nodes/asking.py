@@ -96,15 +96,23 @@ def ask(
 
 
 def _store(asked: Asked, keep: Keeping, whole: Callable[[], Encoded] | None) -> None:
-    if whole is not None:
-        asked.waiter.store_image(whole())
+    """Stores image and continuation (in a thread); says it when the gate can't park for want of them."""
     try:
+        if whole is not None:
+            asked.waiter.store_image(whole())
         asked.waiter.store_continuation(keep.continuation(asked.store).to_bytes())
     except (Conflict, InvalidInput, NotFound, TooLarge) as error:
-        asked.why_not = error.message
         log.info("gatebus: gate %s can't go on later: %s", asked.waiter.gate.id, error.message)
-        if asked.parks_after < math.inf:
-            comfy.notice(asked.at, "warn", f"This gate holds. {error.message}")
+        _holds(asked, error.message)
+    except Exception as error:
+        _holds(asked, f"What it takes to go on later could not be stored: {error}")
+        raise
+
+
+def _holds(asked: Asked, why: str) -> None:
+    asked.why_not = why
+    if asked.parks_after < math.inf:
+        comfy.notice(asked.at, "warn", f"This gate holds. {why}")
 
 
 async def answered(
