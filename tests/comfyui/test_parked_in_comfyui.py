@@ -339,6 +339,28 @@ async def test_a_run_that_fails_shows_why_on_its_gate_and_runs_again(comfyui: Co
         assert ran(await went_on(client, anew["id"])) == {"4", "5"}
 
 
+async def test_a_chooser_and_a_text_gate_park_and_go_on_with_what_was_chosen_and_written(comfyui: ComfyUI):
+    async with comfyui.client() as client:
+        graph = {
+            "1": noise(seed=32, batch=3, exact=True),
+            "2": node("ImageChooserGate", images=["1", 0], when_waiting="park"),
+            "3": node("SaveImage", images=["2", 0], filename_prefix=f"test/{uuid.uuid4().hex}"),
+            "4": node("TextGate", text="a cat", signal=["2", 2], when_waiting="park"),
+            "5": node("SaveImage", images=["4", 1], filename_prefix=["4", 0]),
+        }
+        (chooser,) = await parked(client, await client.queue(graph))
+        assert (await client.route(chooser["id"], 1, chosen=[0, 2]))[0] == 200
+        history = await went_on(client, chooser["id"])
+        assert len(history["outputs"]["3"]["images"]) == 2
+        (text,) = await parked(client, (await gate(client, chooser["id"]))["run_id"])
+        assert (text["kind"], text["text"]) == ("text", "a cat")
+        assert (await client.route(text["id"], 1, text="a-dog"))[0] == 200
+        history = await went_on(client, text["id"])
+        (image,) = history["outputs"]["5"]["images"]
+        assert image["filename"].startswith("a-dog")
+        assert "3" not in history["outputs"]
+
+
 async def test_a_restart_loses_nothing_before_the_decision_nor_before_the_run(comfyui: ComfyUI):
     async with comfyui.client() as client:
         before, between = [(await parked(client, await client.queue(graph_of(seed=27 + n))))[0] for n in range(2)]
