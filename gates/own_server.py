@@ -206,7 +206,7 @@ class PromptWatch:
             with self._lock:
                 if not self._watched and not self._closed:
                     self._added.clear()
-            threading.Event().wait(WATCH)
+            time.sleep(WATCH)
 
     def _look(self, watched: set[str]) -> None:
         ends = {}

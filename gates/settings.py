@@ -73,7 +73,7 @@ class Settings:
     state_dir: Path | None = _setting(
         None,
         values.folder,
-        "Folder for the identity of this process, thumbnails and, without Redis, the decision log."
+        "Folder for the identity of this process, thumbnails and, without Redis, gates and the decision log."
         " Default: ComfyUI's user/__gatebus.",
     )
     lease: float = _setting(
@@ -88,7 +88,8 @@ class Settings:
     keep_images: float = _setting(
         3600.0,
         values.seconds(0, 31_536_000),
-        "Seconds for which the images of a gate that ended stay in Redis; at most as long as it is remembered.",
+        "Seconds for which the images of a gate that ended, and what a run goes on from, stay in the store; at most as"
+        " long as it is remembered.",
     )
     decision_log: int = _setting(
         1_000_000, values.whole(0, 2**40), "Entries of the decision log that are kept, the newest; 0: all."
