@@ -39,8 +39,9 @@ async def test_a_comfyui_tells_what_it_is_and_what_its_queue_holds(alone: ComfyU
 
         first, second = await client.queue(gate_graph()), await client.queue(gate_graph())
         busy = await until(
+            # Of the prompt before it the last look may still tell.
             client, lambda found: found[0]["pending"] and found[0]["running"] and found[0]["running"][0]["node"]
-            and found[0],
+            and found[0]["running"][0]["prompt_id"] == first and found[0],
         )  # fmt: skip
         assert [(each["prompt_id"], each["node"]) for each in busy["running"]] == [(first, "2")]
         assert [(each["prompt_id"], each["position"], each["client"]) for each in busy["next"]] == [

@@ -126,7 +126,8 @@ async def test_every_input_and_output_is_explained_and_has_its_order(alone: Comf
         assert pool["display_name"] == "Image Pool (Grid)"
         assert gate["input_order"]["required"] == ["routes"]
         assert gate["input_order"]["optional"] == [
-            *["image", "send_id", "get_id", "labels", "mask", "timeout", "timeout_route", "note", "format"]
+            *["image", "send_id", "get_id", "labels", "mask", "timeout", "timeout_route", "note", "format"],
+            *["when_waiting", "park_after"],
         ]
         assert gate["output_name"] == ["mask", *[f"route_{number}" for number in range(1, 11)]]
         assert pool["input_order"]["required"] == ["index", "pool_id"]
