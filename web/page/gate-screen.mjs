@@ -36,7 +36,7 @@ let drafts;
 
 /** @param {Context} context @param {string[]} rest the gate's id @returns {import("./page.mjs").View} */
 export function open(context, rest) {
-  addStylesheet(new URL("./gate-screen.css", import.meta.url).href);
+  for (const sheet of ["gate-screen", "gate-screen-image", "gate-screen-foot", "gate-screen-facts", "gate-screen-sizes"]) addStylesheet(new URL(`./${sheet}.css`, import.meta.url).href);
   return new GateScreen(context, rest[0]);
 }
 

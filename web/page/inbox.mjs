@@ -35,7 +35,7 @@ let keptTop = 0;
 
 /** @param {Context} context @param {string[]} rest @param {URLSearchParams} query @returns {View} */
 export function open(context, rest, query) {
-  addStylesheet(new URL("./inbox.css", import.meta.url).href);
+  for (const sheet of ["inbox", "inbox-card", "inbox-selected"]) addStylesheet(new URL(`./${sheet}.css`, import.meta.url).href);
   return new InboxView(context, query);
 }
 
