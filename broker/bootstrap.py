@@ -207,9 +207,11 @@ def commands(job: str, python: str, arguments: Sequence[str]) -> list[list[str]]
 def failed_tests(root: Path) -> list[str]:
     """The tests that failed last, as pytest remembers them; none where it remembers nothing."""
     try:
-        return sorted(json.loads((root / LAST_FAILED).read_text(encoding="utf-8")))
+        failed = json.loads((root / LAST_FAILED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
+    # A process that died stands among them under its own name.
+    return sorted(name for name in failed if "::" in name)
 
 
 def run_again(root: Path, python: str) -> int:

@@ -195,9 +195,10 @@ def test_the_bytes_of_what_was_opened_while_redis_was_away_follow_and_it_can_be_
 def test_a_data_set_that_was_lost_gets_the_continuation_again(own_redis: RedisServer, processes: Opener) -> None:
     store = processes("a:1")
     waiter = ready(store, "p")
-    own_redis.client().flushall()
-    eventually(lambda: not waiter.ready, 20)
-    eventually(lambda: waiter.ready, 20)
+    client = own_redis.client()
+    client.flushall()
+    eventually(lambda: client.exists(Keys().gate_continuation(waiter.gate.id)), 20)
+    eventually(lambda: waiter.ready and store.get(waiter.gate.id).kept, 20)
     assert store.continuation(waiter.gate.id) == b"how"
     assert store.park([waiter])
 
@@ -224,7 +225,8 @@ def test_a_prompt_that_is_stopped_after_the_answer_to_its_park_was_lost_leaves_t
     assert own_redis.client().pttl(Keys().gate_continuation(waiter.gate.id)) == -1
     decision = other.decide(waiter.gate.id, make_decision("route", 1)).decision
     assert decision is not None
-    other.prompts_ended({"p": ""})
+    # Of a prompt its own process tells.
+    store.prompts_ended({"p": ""})
     assert other.claim_run(waiter.gate.id, "submitter", 1000) is not None
     assert other.resume(waiter.gate.id, decision.id, "second").apply() == decision
     other.prompts_ended({"second": ""})

@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("HSET", K, "f", "v"),
     ("HSETNX", K, "f", "v"),
     ("HVALS", K),
+    ("INCR", K),
     ("LPOP", K),
     ("PERSIST", K),
     ("PEXPIRE", K, "1"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from gates.errors import BlobNotFound, Conflict, GatebusError, InvalidInput, StoreUnavailable
 
+from ..cancelling import cancelled
 from ..comfyui.client import ComfyClient
 from ..comfyui.errors import ComfyError, ComfyUnreachable, OutOfMemory, PromptFailed, PromptInvalid
 from ..comfyui.outcome import Outcome
@@ -194,8 +195,7 @@ class Carrier:
                         raise Lost("its instance is gone", stray=True) from error
                     await asyncio.sleep(AGAIN)
         finally:
-            reporting.cancel()
-            await asyncio.gather(reporting, return_exceptions=True)
+            await cancelled([reporting])
 
     async def _waited(self, client: ComfyClient) -> Outcome:
         waiting = asyncio.create_task(client.wait(self.job.prompt_id, silence=None, on_progress=self._progress))
@@ -208,9 +208,7 @@ class Carrier:
                         ended.result()
             return await waiting
         finally:
-            for each in (waiting, *beside):
-                each.cancel()
-            await asyncio.gather(waiting, *beside, return_exceptions=True)
+            await cancelled([waiting, *beside])
 
     async def _stop(self, client: ComfyClient) -> None:
         """Cancels the prompt when that is wanted, and again until it has ended; takes back what waits when drained."""

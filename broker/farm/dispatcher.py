@@ -20,6 +20,7 @@ from typing import Any
 from gates.errors import Conflict, NotFound, StoreUnavailable
 from gates.store import Store
 
+from ..cancelling import cancelled
 from ..comfyui.client import ComfyClient
 from ..comfyui.connection import Limits as ClientLimits
 from ..comfyui.errors import ComfyError
@@ -129,9 +130,7 @@ class Dispatcher:
                         continue
             finally:
                 tasks = [renewing, *(task for _, task in self._carried.values())]
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await cancelled(tasks)
                 await self._roster.close()
                 self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -11,10 +11,14 @@ from aiohttp import web
 from gates.runs import Runs
 from gates.store import Store
 
+from ..cancelling import cancelled
 from ..comfyui.client import ComfyClient
 from ..jobs.store import JobStore
 from .continuing import Continuing
 from .dispatcher import Dispatcher, default_client
+
+STOP_PATIENCE = 5.0
+"""Seconds that the dispatcher may take to let go of what it holds."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +44,7 @@ def mount_farm(app: web.Application, store: Store, jobs: JobStore) -> None:
         )
         running = asyncio.create_task(carry(store, jobs, dispatcher))
         yield
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancelled([running], STOP_PATIENCE)
 
     app.cleanup_ctx.append(run)
 

@@ -14,6 +14,7 @@ from typing import Any
 from gates.instances.record import Instance
 from gates.store import Store
 
+from ..cancelling import cancelled
 from ..comfyui.client import ComfyClient
 from ..comfyui.errors import ComfyError
 from ..comfyui.machine import SystemStats
@@ -153,9 +154,7 @@ class Roster:
     async def close(self) -> None:
         """Closes every client."""
         looks = [member.look for member in self.members.values() if member.look is not None]
-        for look in looks:
-            look.cancel()
-        await asyncio.gather(*looks, return_exceptions=True)
+        await cancelled(looks)
         for client in (*(member.client for member in self.members.values()), *self._strangers.values()):
             await client.close()
 

@@ -17,6 +17,7 @@ from gates.errors import GatebusError, InvalidSetting, StoreUnavailable
 from gates.keys import Keys
 from gates.store import Store
 
+from ..cancelling import cancelled
 from .claims import LEASE, Claims, Notified
 from .delivery import Delivery, Patience, make_session
 from .follower import Follower
@@ -29,9 +30,6 @@ LOOK = 1.0
 
 STOP_LIMIT = 5.0
 """Seconds that the thread has to end."""
-
-CANCEL_EVERY = 0.1
-"""Seconds after which a task that is still there is cancelled once more."""
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +135,7 @@ class Notifications:
                     await self._look_again_and_again(follower, claims, woken, blocking)
                 finally:
                     unsubscribe()
-                    await _cancelled(running)
+                    await cancelled(running)
         connection.close()
 
     async def _look_again_and_again(
@@ -178,14 +176,6 @@ class Notifications:
         except GatebusError as error:
             log.debug("gatebus: gate %s has no picture to send: %s", gate_id, error)
             return None
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels until all have ended: a timeout in the same moment takes a cancel for its own and swallows it."""
-    while alive := [task for task in tasks if not task.done()]:
-        for task in alive:
-            task.cancel()
-        await asyncio.wait(alive, timeout=CANCEL_EVERY)
 
 
 def _order(cursor: str) -> tuple[int, int]:

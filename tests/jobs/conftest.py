@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from farm_world import Farm, servers
 from job_world import LEASE, World
 from redis_server import RedisServer
 
+from broker.cancelling import cancelled
 from broker.farm import carrier
+from broker.farm.mounting import STOP_PATIENCE
 from broker.jobs.local import LocalJobs
 from broker.jobs.record import Limits
 from broker.jobs.redis import RedisJobs, open_redis_jobs
@@ -91,6 +92,4 @@ async def farm(
     async with servers(tmp_path, 2) as both:
         made = Farm(*farm_store, both)
         yield made
-        for task in made.brokers:
-            task.cancel()
-        await asyncio.gather(*made.brokers, return_exceptions=True)
+        await cancelled(made.brokers, STOP_PATIENCE)

@@ -23,10 +23,11 @@ from farm_world import LEASE, quick_client
 from parked_world import NODES, Studio, decided, files, parked, prompt
 from redis_server import RedisServer
 
+from broker.cancelling import cancelled
 from broker.farm import carrier, continuing
 from broker.farm.continuing import FARM, Continuing
 from broker.farm.dispatcher import Dispatcher
-from broker.farm.mounting import carry
+from broker.farm.mounting import STOP_PATIENCE, carry
 from broker.jobs.local import LocalJobs
 from broker.jobs.record import PRIORITIES, Failure, Job, Limits, Offer, Reason
 from broker.jobs.redis import open_redis_jobs
@@ -292,9 +293,7 @@ class Farm:
         return [gate_id for studio in self.studios for gate_id in studio.applied]
 
     async def close(self) -> None:
-        for task in self.brokers:
-            task.cancel()
-        await asyncio.gather(*self.brokers, return_exceptions=True)
+        await cancelled(self.brokers, STOP_PATIENCE)
         for studio in self.studios:
             await studio.close()
         for close in self._closers:

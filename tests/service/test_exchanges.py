@@ -260,9 +260,9 @@ def test_gates_whose_process_died_are_counted_apart(studio: Studio, tmp_path: Pa
         assert other.stdout is not None
         assert other.stdout.readline().strip() == b"open"
         studio.open_gate()
-        assert studio.store.gates.counts() == {"waiting": 2, "orphaned": 0}
+        assert studio.store.gates.counts() == {"waiting": 2, "orphaned": 0, "parked": 0}
         other.kill()
-    until(lambda: studio.store.gates.counts() == {"waiting": 1, "orphaned": 1}, "an orphan")
+    until(lambda: studio.store.gates.counts() == {"waiting": 1, "orphaned": 1, "parked": 0}, "an orphan")
 
 
 async def test_without_redis_the_gates_of_the_process_are_counted(

@@ -161,7 +161,7 @@ def test_it_goes_with_its_node(comfy: ComfyPage, names: tuple[str, str]) -> None
 def test_saved_values_stand_where_they_stood(comfy: ComfyPage) -> None:
     add_gate(comfy, send_id="out", get_id="in@-1", note="n")
     (saved,) = comfy.workflow()["nodes"]
-    assert saved["widgets_values"] == [2, "out", "in@-1", "", 0, 0, "n", "png"]
+    assert saved["widgets_values"] == [2, "out", "in@-1", "", 0, 0, "n", "png", "default", 0]
 
 
 def test_nothing_published_and_a_store_that_fails_are_said_in_words(comfy: ComfyPage) -> None:
