@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -26,6 +27,9 @@ from .metrics import METRICS
 from .notify.notifications import mount_notifications
 
 PORT = 8787
+
+COLLECT_AFTER = 50_000
+"""Objects that are made before Python looks for cycles among the young ones; 700 is its default."""
 
 STOP_LIMIT = 5.0
 """Seconds that running calls have to finish when the broker stops."""
@@ -100,6 +104,8 @@ async def serve(
     stop = asyncio.Event()
     _on_signals(stop.set)
     jobs = open_jobs(store, state_dir)
+    # It walks every record that the inventory holds, and a decision would wait for that.
+    gc.set_threshold(COLLECT_AFTER, *gc.get_threshold()[1:])
     app = make_app(store, state_dir, prefix=listening.prefix, tokens=tokens, jobs=jobs)
     mount_notifications(app, store, app[METRICS].notified)
     runner = web.AppRunner(
